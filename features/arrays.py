@@ -1,0 +1,62 @@
+"""Frozen dataclasses of arrays on disk: one `.npy` per array, so that workers map one copy.
+
+Arrays and sparse matrices become files, values of other kinds one `values.json`, nested dataclasses
+directories. Nothing is pickled: what is read back is numbers and text, never code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import numpy as np
+import scipy.sparse as sp
+
+T = TypeVar("T")
+_CSR = ("data", "indices", "indptr")
+
+
+def save(value: Any, directory: Path) -> None:
+    """Write the dataclass `value` as a new directory."""
+    directory.mkdir(parents=True)
+    plain: dict[str, Any] = {}
+    for name in (field.name for field in fields(value)):
+        part = getattr(value, name)
+        if isinstance(part, np.ndarray):
+            np.save(directory / f"{name}.npy", part, allow_pickle=False)
+        elif sp.issparse(part):
+            for array in _CSR:
+                np.save(directory / f"{name}.{array}.npy", getattr(part, array))
+            plain[name] = list(part.shape)
+        elif is_dataclass(part):
+            save(part, directory / name)
+        else:
+            plain[name] = part
+    (directory / "values.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n")
+
+
+def load(kind: type[T], directory: Path, *, mapped: bool = True) -> T:
+    """Read a `kind` that `save` wrote; `mapped` arrays stay on disk until they are touched."""
+    plain = json.loads((directory / "values.json").read_text())
+    hints = get_type_hints(kind)
+    parts: dict[str, Any] = {}
+    for name in (field.name for field in fields(kind)):  # type: ignore[arg-type]
+        if (directory / f"{name}.npy").exists():
+            parts[name] = _array(directory / f"{name}.npy", mapped)
+        elif (directory / name).is_dir():
+            parts[name] = load(hints[name], directory / name, mapped=mapped)
+        elif (directory / f"{name}.data.npy").exists():
+            arrays = tuple(_array(directory / f"{name}.{array}.npy", mapped) for array in _CSR)
+            parts[name] = sp.csr_matrix(arrays, shape=tuple(plain[name]), copy=False)
+        else:
+            parts[name] = plain[name]
+    return kind(**parts)
+
+
+def _array(path: Path, mapped: bool) -> Any:
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except ValueError:  # an array without elements cannot be mapped
+        return np.load(path, allow_pickle=False)

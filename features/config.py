@@ -1,0 +1,325 @@
+"""One file says everything about one shop: `feeds.yaml`, read, validated and digested here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+Kind = Literal["product", "article"]
+Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
+RankerName = Literal["popularity", "neighbours", "als"]
+KINDS: tuple[Kind, ...] = ("product", "article")
+RUNGS: tuple[Rung, ...] = ("one_for_all", "context", "segment", "one_to_one")  # by knowledge used
+
+
+class ConfigError(ValueError):
+    """The config cannot be used; the message says where and what to do."""
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is no time zone; write one like Europe/London or UTC")
+    return name
+
+
+def _yes_no(value: object) -> object:
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+Zone = Annotated[str, BeforeValidator(_zone)]
+Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+YesNo = Annotated[Literal["yes", "no"], BeforeValidator(_yes_no)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shop(Section):
+    """What holds for the whole shop."""
+
+    currency: Currency = "EUR"
+    timezone: Zone = "UTC"  # of naive local times, unless a source says otherwise
+    language: str = "en"
+    clock: Literal["as_of", "now"] = "now"  # what serving takes for the present
+    consent_default: YesNo = "no"  # for people of whom no customers table speaks
+
+
+class Source(Section):
+    """Where a table of the contract comes from, and how its columns are made."""
+
+    path: str | None = None  # a file or a glob, relative to the config
+    format: Literal["parquet", "csv", "jsonl", "duckdb", "sqlite"] | None = None
+    table: str | None = None  # inside a DuckDB or SQLite file
+    derive_from: Literal["events"] | None = None  # items only: one row per item of the log
+    columns: dict[str, str] = {}  # contract name -> SQL expression; empty: same names
+    where: str | None = None
+    timezone: Zone | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if (self.path is None) == (self.derive_from is None):
+            raise ValueError("give either `path` or `derive_from: events`")
+        return self
+
+
+class Sources(Section):
+    """The five tables of the contract; only the events are a must."""
+
+    events: Source
+    items: Source | None = None
+    customers: Source | None = None
+    identities: Source | None = None
+    preferences: Source | None = None
+
+    @model_validator(mode="after")
+    def _only_items_are_derived(self) -> Self:
+        for name in ("events", "customers", "identities", "preferences"):
+            source = getattr(self, name)
+            if source is not None and source.path is None:
+                raise ValueError(f"{name}: only items can be derived from the events; give a path")
+        return self
+
+
+class Signal(Section):
+    """What one event of a type says about interest in its item."""
+
+    weight: float  # below 0: blocks the item, adds no interest
+    half_life_days: float | None = Field(default=None, gt=0)  # None: does not fade
+    had: bool | None = None  # after it the person HAS the item; None: see `Config.had_signals`
+
+
+class Cleaning(Section):
+    """What is taken out of the log before anything is counted."""
+
+    returns: list[str] = ["return"]  # event types netted against the purchase before them
+    non_products: list[str] = []  # regular expressions over item ids
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in self.non_products:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"non_products: {pattern!r} is no pattern: {error}") from None
+        return self
+
+
+class Contract(Section):
+    """How much dirt a build may have before it stops."""
+
+    max_rejected_share: Share = 0.05
+
+
+class Repeat(Section):
+    """Whether a feed may show what the person already had, by kind of item."""
+
+    product: Literal["allow", "exclude"] = "allow"
+    article: Literal["allow", "exclude"] = "exclude"
+
+
+class Placement(Section):
+    """A named slot of a channel."""
+
+    channel: str = "site"
+    kind: Kind | None = None  # None: both
+    size: int = Field(default=20, ge=1, le=200)
+    min_items: int = Field(default=1, ge=0)
+    on_too_few: Literal["pad", "shorter", "suppress"] = "shorter"
+    highest_rung: Rung = "one_to_one"
+    sort_only: bool = False
+    exploration_share: Share = 0.0
+    not_repeated_for_days: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _can_be_filled(self) -> Self:
+        if self.min_items > self.size:
+            raise ValueError(f"min_items {self.min_items} is above size {self.size}")
+        return self
+
+
+class PopularityOptions(Section):
+    """Recent popularity: decayed counts (Cormode et al. 2009, forward decay)."""
+
+    half_life_days: list[float] = [0.25, 1, 3, 7, 14, 30, 90]  # the best on the past is taken
+
+
+class NeighboursOptions(Section):
+    """Item neighbours: cosine over decayed histories."""
+
+    neighbours: int = Field(default=200, ge=1)  # kept per item
+
+
+class AlsOptions(Section):
+    """Implicit-feedback ALS (Hu, Koren & Volinsky 2008)."""
+
+    factors: int = Field(default=64, ge=1)
+    regularization: float = Field(default=0.01, ge=0)
+    confidence_scale: float = Field(default=4.0, gt=0)  # alpha in their sec. 4: c = 1 + alpha r
+    sweeps: int = Field(default=15, ge=1)  # one sweep solves people, then items
+
+
+class Training(Section):
+    """What is fitted, with which options, and how it is measured."""
+
+    rankers: list[RankerName] = ["popularity", "neighbours", "als"]
+    popularity: PopularityOptions = PopularityOptions()
+    neighbours: NeighboursOptions = NeighboursOptions()
+    als: AlsOptions = AlsOptions()
+    test_days: float | None = Field(default=None, gt=0)  # None: a tenth of the log, 1 to 28 days
+    test_people: int = Field(default=20_000, ge=1)  # at most so many are asked, drawn by the seed
+    bootstrap_draws: int = Field(default=1000, ge=100)
+    seed: int = 0
+
+
+class Tracking(Section):
+    """Where runs and models are recorded; None: SQLite under the home."""
+
+    uri: str | None = None
+    experiment: str = "feeds"
+    model_name: str = "feeds"
+
+
+class Config(Section):
+    """The whole of `feeds.yaml`; `base` is the directory it lies in."""
+
+    shop: Shop = Shop()
+    sources: Sources
+    contract: Contract = Contract()
+    cleaning: Cleaning = Cleaning()
+    signals: dict[str, Signal] = Field(min_length=1)
+    repeat: Repeat = Repeat()
+    objective: Literal["clicks", "orders", "value", "repeat"] = "clicks"
+    placements: dict[str, Placement] = {"home": Placement()}
+    training: Training = Training()
+    tracking: Tracking = Tracking()
+    lifecycle: dict[str, Any] = {}
+    segments: list[dict[str, Any]] = []
+    rules: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
+    experiments: list[dict[str, Any]] = []
+
+    @model_validator(mode="after")
+    def _interest_is_possible(self) -> Self:
+        if not any(signal.weight > 0 for signal in self.signals.values()):
+            raise ValueError("signals: at least one needs a weight above 0")
+        if len(self.signals) > 127:
+            raise ValueError("signals: at most 127 event types can carry a weight")
+        if self.objective != "clicks" and not any(self.had_signals()):
+            raise ValueError(
+                f"objective {self.objective}: mark the signal that is an order with `had: true`"
+            )
+        return self
+
+    def had_signals(self) -> list[bool]:
+        """Per signal: does it mean that the person has the product?
+
+        Those marked `had: true`; where none is marked, every signal of positive weight.
+        """
+        marked = any(signal.had for signal in self.signals.values())
+        return [bool(s.had) if marked else s.weight > 0 for s in self.signals.values()]
+
+    def keeps_away(self, repeat: Literal["allow", "exclude"] | None = None) -> list[list[bool]]:
+        """Per signal and kind (KINDS): does having had an item keep it out of the feed?
+
+        Reading an article is having had it; a product is had by `had_signals`. `repeat` overrides
+        the config's for all kinds.
+        """
+        rules = [repeat or getattr(self.repeat, kind) for kind in KINDS]
+        had = zip(self.had_signals(), (s.weight > 0 for s in self.signals.values()), strict=True)
+        return [[h and r == "exclude" for h, r in zip(row, rules, strict=True)] for row in had]
+
+    def label_signals(self) -> list[bool]:
+        """Per signal: is it what the objective wants, so that a feed is judged by it?"""
+        if self.objective == "clicks":
+            return [signal.weight > 0 for signal in self.signals.values()]
+        return self.had_signals()
+
+    def session_signal(self) -> int:
+        """Index of the weakest positive signal: what a bare item id in `recent` says."""
+        weights = [s.weight if s.weight > 0 else float("inf") for s in self.signals.values()]
+        return weights.index(min(weights))
+
+    def not_in_effect(self) -> list[str]:
+        """Keys that are read but that this version does not act on."""
+        parts = ("lifecycle", "segments", "rules", "messages", "experiments")
+        found = [f"`{part}`" for part in parts if getattr(self, part)]
+        for name, placement in self.placements.items():
+            for key in ("sort_only", "exploration_share", "not_repeated_for_days"):
+                if getattr(placement, key):
+                    found.append(f"`placements.{name}.{key}`")
+        return found
+
+    def digest(self, *sections: str) -> str:
+        """SHA-256 over the named sections (all, if none is named), defaults included."""
+        part = self.model_dump(mode="json", include=set(sections) or None)
+        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which only true and false are booleans, so that `language: no` is Norwegian."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF")
+)
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate `path`; a ConfigError names file, line and key of every fault."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} does not exist; name the config with -c, or run `feeds demo` to see one"
+        ) from None
+    try:
+        return Config.model_validate(yaml.load(text, Loader=_Loader) or {})  # noqa: S506
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    except ValidationError as error:
+        root = yaml.compose(text, Loader=_Loader)
+        faults = [_fault(path, root, dict(fault)) for fault in error.errors()]
+        raise ConfigError("\n".join(faults)) from None
+
+
+def _fault(path: Path, root: yaml.Node | None, fault: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "config"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "is not a key of the config; look for a typo"
+    return f"{path}:{_line(root, fault['loc'])}: {key}: {message}"
+
+
+def _line(node: yaml.Node | None, location: tuple[str | int, ...]) -> int:
+    """Line (from 1) of the deepest node of `location` that the file has."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == part]
+            if not found:
+                return line
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def shop_zone(config: Config) -> ZoneInfo:
+    """The shop's time zone, for showing times to people."""
+    return ZoneInfo(config.shop.timezone)

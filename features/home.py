@@ -1,0 +1,90 @@
+"""Where things lie under `--home`, and how they are written: beside, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+Progress = Callable[[str, float], None]  # (what is being done, share of it done from 0 to 1)
+
+
+def silent(_what: str, _share: float) -> None:
+    """A progress that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The directory of one shop; nothing outside it is ever written."""
+
+    root: Path
+
+    @property
+    def feature_sets(self) -> Path:
+        """One directory per feature set, named by its digest."""
+        return self.root / "features"
+
+    @property
+    def bundles(self) -> Path:
+        """One directory per model version."""
+        return self.root / "bundles"
+
+    @property
+    def pointer(self) -> Path:
+        """The file that decides what is served: it holds the name of a bundle."""
+        return self.root / "CURRENT"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows of the last read that break the contract."""
+        return self.root / "rejects.parquet"
+
+    @property
+    def tracking_database(self) -> Path:
+        """MLflow's SQLite file."""
+        return self.root / "mlflow.db"
+
+    def scratch(self) -> Path:
+        """A directory for intermediate files; created when missing."""
+        directory = self.root / "tmp"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    def current(self) -> str | None:
+        """The name of the bundle that is served, if one has been promoted."""
+        try:
+            return self.pointer.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+
+@contextmanager
+def written_beside(target: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `target`; it takes the name when the block succeeds.
+
+    A directory that is already there is replaced. After an error nothing is left behind.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+    try:
+        yield beside
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(beside, target)  # noqa: PTH105 - atomic, and the word says so
+    finally:
+        if beside.is_dir():
+            shutil.rmtree(beside)
+        else:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(target: Path, content: Any) -> None:
+    """Write `content` readably, all or nothing."""
+    with written_beside(target) as beside:
+        beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

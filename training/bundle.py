@@ -1,0 +1,156 @@
+"""A bundle: one directory with everything that serving needs of one training run. No pickles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from features import arrays
+from features.config import Config, RankerName, Rung
+from features.feature_set import FeatureSet
+from features.home import Home, write_json
+from features.timelines import Timelines
+from features.types import Bool, IdTable, Int64
+from training.catalogue import Catalogue
+from training.policy import Step, Terms
+from training.rankers import RANKERS
+from training.rankers.base import Items, Ranker
+
+FORMAT_VERSION = 1
+
+
+class NoModel(ValueError):
+    """There is no such model; the message says how to get one."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model version, its arrays mapped from disk.
+
+    timelines, consent: of the customers and visitors in `persons`; past sessions are not kept
+    """
+
+    version: str
+    manifest: dict[str, Any]
+    config: Config
+    catalogue: Catalogue
+    persons: IdTable
+    timelines: Timelines
+    consent: Bool
+    ladder: list[Step]
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """Open a bundle that `save` wrote; the directory's name is its version."""
+        manifest = json.loads((directory / "manifest.json").read_text())
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise NoModel(
+                f"{directory} has bundle format {manifest['format_version']}, this code reads "
+                f"{FORMAT_VERSION}; run `feeds train` with this code"
+            )
+        rankers = {
+            name: arrays.load(RANKERS[name], directory / "rankers" / name)
+            for name in {name for _, name in manifest["ladder"]}
+        }
+        return cls(
+            version=directory.name,
+            manifest=manifest,
+            config=Config.model_validate(manifest["config"]),
+            catalogue=arrays.load(Catalogue, directory / "catalogue"),
+            persons=arrays.load(IdTable, directory / "persons"),
+            timelines=arrays.load(Timelines, directory / "timelines"),
+            consent=np.load(directory / "consent.npy", mmap_mode="r"),
+            ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
+        )
+
+    @property
+    def as_of_us(self) -> int:
+        """The moment the model describes, microseconds since 1970 UTC."""
+        return int(self.manifest["as_of_us"])
+
+    def ranker(self, name: RankerName) -> Ranker:
+        """A ranker of the bundle by name."""
+        for step in self.ladder:
+            if step.name == name:
+                return step.ranker
+        raise NoModel(f"model {self.version} has no ranker {name!r}; it has {self.ranker_names()}")
+
+    def ranker_names(self) -> list[str]:
+        """The rankers on the ladder, each once."""
+        return list(dict.fromkeys(step.name for step in self.ladder))
+
+    def forced(self, name: RankerName) -> list[Step]:
+        """A ladder on which `name` speaks first, on all that is known; the strangers' ranker fills."""
+        rest = [step for step in self.ladder if step.rung == "one_for_all" and step.name != name]
+        return [*alone(name, self.ranker(name)), *rest]
+
+
+def alone(name: RankerName, ranker: Ranker) -> list[Step]:
+    """Steps on which one ranker speaks of all it may know of a person."""
+    if ranker.knows_strangers:
+        return [Step("one_for_all", name, ranker)]
+    return [Step("one_to_one", name, ranker), Step("context", name, ranker)]
+
+
+def terms(
+    config: Config, catalogue: Catalogue, items: Items, size: int, **options: Any
+) -> Terms:
+    """The terms of a feed under the shop's repeat rules; `repeat` among the options overrides them."""
+    keeps_away = np.array(config.keeps_away(options.pop("repeat", None)), dtype=np.bool_)
+    return Terms(items, catalogue.kinds, keeps_away, size, **options)
+
+
+def save(
+    directory: Path, features: FeatureSet, config: Config, rankers: Mapping[RankerName, Ranker],
+    ladder: Sequence[tuple[Rung, RankerName]], manifest: dict[str, Any],
+) -> None:  # fmt: skip
+    """Write a bundle as the new directory `directory`."""
+    directory.mkdir(parents=True)
+    arrays.save(Catalogue.of(features, config.shop.currency), directory / "catalogue")
+    for name in {name for _, name in ladder}:
+        arrays.save(rankers[name], directory / "rankers" / name)
+    people = _not_sessions(features.persons)
+    arrays.save(IdTable.sorted(features.persons.ids[people]), directory / "persons")
+    arrays.save(features.timelines.take(people), directory / "timelines")
+    np.save(directory / "consent.npy", np.asarray(features.consent)[people])
+    write_json(
+        directory / "manifest.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "code_version": installed_version("purposeful-feeds"),
+            "feature_digest": features.digest,
+            "as_of": features.manifest["as_of"],
+            "as_of_us": features.as_of_us,
+            "config": config.model_dump(mode="json"),
+            "ladder": [list(step) for step in ladder],
+            **manifest,
+        },
+    )
+
+
+def _not_sessions(persons: IdTable) -> Int64:
+    """Rows of customers and visitors: a session that is over asks for nothing any more."""
+    return np.flatnonzero(~np.char.startswith(persons.ids, b"s:"))
+
+
+def open_bundle(home: Home, wanted: str | None) -> Bundle:
+    """Open `wanted`, else the promoted version, else the newest; NoModel says how to get one."""
+    versions = bundle_versions(home)
+    version = wanted or home.current() or (versions[-1] if versions else None)
+    if version is None:
+        raise NoModel(f"no model under {home.root}; run `feeds train` first")
+    if version not in versions:
+        raise NoModel(f"no model {version!r} under {home.root}; there are {versions or 'none'}")
+    return Bundle.open(home.bundles / version)
+
+
+def bundle_versions(home: Home) -> list[str]:
+    """Names of the bundles that lie here, oldest first: v1, v2, …"""
+    found = home.bundles.glob("v*/manifest.json")
+    return sorted((path.parent.name for path in found), key=lambda name: int(name[1:]))

@@ -1,0 +1,69 @@
+"""The catalogue as serving sees it: arrays by item index, in the order that feature sets give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from features.config import KINDS, Kind
+from features.feature_set import FeatureSet
+from features.types import Bool, Float32, IdTable, Int8, Texts
+from training.rankers.base import Items
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """What an item is, by index.
+
+    kinds: (n,) int8, index into KINDS       available: (n,) bool, at the feature set's moment
+    prices: (n,) float32, NaN where unknown, each in its currency
+    """
+
+    ids: IdTable
+    kinds: Int8
+    available: Bool
+    prices: Float32
+    currencies: Texts
+    titles: Texts
+    categories: Texts
+    brands: Texts
+    urls: Texts
+    image_urls: Texts
+
+    @classmethod
+    def of(cls, features: FeatureSet, currency: str) -> Self:
+        """The catalogue of a feature set; a price without a currency is in the shop's."""
+        table = features.item_table()
+        texts = table.astype(object).where(table.notna(), None)
+
+        def column(name: str) -> Texts:
+            return Texts.of(texts[name].tolist())
+
+        return cls(
+            ids=IdTable.of(table["item_id"].tolist()),
+            kinds=table["kind"].map(dict(zip(KINDS, range(len(KINDS)), strict=True))).to_numpy(np.int8),
+            available=table["available"].to_numpy(np.bool_),
+            prices=table["price"].to_numpy(np.float32),
+            currencies=Texts.of(table["currency"].fillna(currency).tolist()),
+            titles=column("title"), categories=column("category"), brands=column("brand"),
+            urls=column("url"), image_urls=column("image_url"),
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shown(self, kind: Kind | None) -> Items:
+        """Available items of a kind (None: of all): a slice where they lie together."""
+        chosen = np.asarray(self.available)
+        if kind is not None:
+            chosen = chosen & (self.kinds == KINDS.index(kind))
+        indices = np.flatnonzero(chosen).astype(np.int32)
+        if indices.size and indices[-1] - indices[0] + 1 == indices.size:
+            return slice(int(indices[0]), int(indices[-1]) + 1)
+        return indices
+
+    def name(self, index: int) -> str:
+        """What to call an item before a reader: its title, else its id."""
+        return self.titles[index] or self.ids.text(index)

@@ -1,0 +1,174 @@
+"""Judge rankers and the policy on one time split, through the policy, over the full catalogue.
+
+Three tasks, each a batch of people and what they went on to want:
+
+all        people with a past: every item of the test slice; nothing but blocked items is kept away
+discovery  the same people: only items that they had not had before, and only such are shown
+session    people without a past: the first half of what they did is the session, the rest is wanted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from features.config import Config
+from features.split import Split
+from features.timelines import Timelines
+from features.types import Bool, Float64, Int32, Int64, Ragged, row_numbers
+from training.catalogue import Catalogue
+from training.evaluation import metrics
+from training.policy import People, Step, Terms, decide
+from training.queries import queries_for
+
+KS = (10, 20)
+CHUNK = 512  # people scored at once: bounds memory to CHUNK x n_items floats
+
+
+@dataclass(frozen=True)
+class Task:
+    """People asking, and what they went on to want."""
+
+    name: str
+    people: People
+    truth: Ragged
+    repeat: Literal["allow", "exclude"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one ladder did on one task: per-person values by metric, and the coverage."""
+
+    task: str
+    name: str
+    values: dict[str, Float64]
+    coverage: dict[str, float]
+
+
+def tasks(split: Split, config: Config) -> list[Task]:
+    """The tasks that this log can answer; one that nobody can be asked is left out."""
+    wanted = np.array(config.label_signals(), dtype=np.bool_)
+    rows = _asked(split, wanted, config)
+    known, fresh = rows
+    made = [_known_people(split, known, wanted, config, repeat) for repeat in ("allow", "exclude")]
+    made.append(_half_sessions(split, fresh, wanted, config))
+    return [task for task in made if len(task.people)]
+
+
+def evaluate(
+    ladder: Sequence[Step], name: str, task: Task, terms: Terms, catalogue: Catalogue
+) -> Outcome:
+    """Feeds for everybody in the task, judged."""
+    parts = [
+        decide(ladder, task.people.take(rows), terms).items
+        for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
+    ]
+    return judge(np.concatenate(parts), task.truth, name=name, task=task.name, n_items=len(catalogue))
+
+
+def judge(feeds: Int32, truth: Ragged, *, name: str, task: str, n_items: int) -> Outcome:
+    """Metrics of given feeds (n, size) against `truth`."""
+    hit, wanted = metrics.hits(feeds, truth), np.diff(truth.indptr)
+    values: dict[str, Float64] = {}
+    for k in KS:
+        values[f"recall_at_{k}"] = metrics.recall(hit, wanted, k)
+        values[f"ndcg_at_{k}"] = metrics.ndcg(hit, wanted, k)
+        values[f"hit_rate_at_{k}"] = metrics.hit_rate(hit, k)
+    covered = {f"coverage_at_{k}": metrics.coverage(feeds, n_items, k) for k in KS}
+    return Outcome(task, name, values, covered)
+
+
+def summary(outcomes: Sequence[Outcome], count: int, seed: int) -> list[dict[str, object]]:
+    """One row per outcome and metric: task, name, metric, people, mean, low, high (95 %)."""
+    rows: list[dict[str, object]] = []
+    drawn: dict[str, Int64] = {}
+    for one in outcomes:
+        people = len(next(iter(one.values.values())))
+        if one.task not in drawn:
+            drawn[one.task] = metrics.draws(people, count, seed)
+        about = {"task": one.task, "name": one.name, "people": people}
+        for metric, values in one.values.items():
+            found = metrics.interval(values, drawn[one.task])
+            rows.append({**about, "metric": metric, "mean": found.mean, "low": found.low,
+                         "high": found.high})  # fmt: skip
+        for metric, value in one.coverage.items():
+            rows.append({**about, "metric": metric, "mean": value, "low": None, "high": None})
+    return rows
+
+
+def _asked(split: Split, wanted: Bool, config: Config) -> tuple[Int64, Int64]:
+    """People with a past and something to want, and people who appear after the cut."""
+    past, future = np.diff(split.past.indptr), split.future
+    labels = np.bincount(row_numbers(future.indptr)[wanted[future.signals]], minlength=len(future))
+    random = np.random.default_rng(config.training.seed)
+
+    def some(rows: Int64) -> Int64:
+        limit = config.training.test_people
+        return rows if rows.size <= limit else np.sort(random.choice(rows, limit, replace=False))
+
+    known = np.flatnonzero((past > 0) & (labels > 0))
+    fresh = np.flatnonzero((past == 0) & (np.diff(future.indptr) > 1) & (labels > 0))
+    return some(known), some(fresh)
+
+
+def _known_people(
+    split: Split, rows: Int64, wanted: Bool, config: Config, repeat: Literal["allow", "exclude"]
+) -> Task:
+    future = split.future.take(rows)
+    truth = _distinct(future, wanted[future.signals])
+    if repeat == "exclude":
+        truth = _minus(truth, _distinct(split.past.take(rows), None), split.past.n_items)
+    asked = np.diff(truth.indptr) > 0
+    people = _people(split, rows[asked], [np.empty(0, np.int32)] * int(asked.sum()), config)
+    name = "all" if repeat == "allow" else "discovery"
+    return Task(name, people, truth.take(np.flatnonzero(asked)), repeat)
+
+
+def _half_sessions(split: Split, rows: Int64, wanted: Bool, config: Config) -> Task:
+    future = split.future.take(rows)
+    place = np.arange(future.items.size) - future.indptr[:-1].repeat(np.diff(future.indptr))
+    first = place < (np.diff(future.indptr) // 2).repeat(np.diff(future.indptr))
+    given, rest = future.where(first), future.where(~first)
+    truth = _minus(_distinct(rest, wanted[rest.signals]), _distinct(given, None), future.n_items)
+    asked = np.flatnonzero(np.diff(truth.indptr) > 0)
+    recent = [given.items[given.indptr[r] : given.indptr[r + 1]] for r in asked]
+    people = _people(split, np.full(asked.size, -1, np.int64), recent, config)
+    return Task("session", people, truth.take(asked), "exclude")
+
+
+def _people(split: Split, rows: Int64, recent: list[Int32], config: Config) -> People:
+    queries = queries_for(
+        split.past, rows.astype(np.int32), recent, split.cut_us, config.signals, config.session_signal()
+    )
+    everybody = np.ones(len(queries), dtype=np.bool_)  # measuring asks nobody for consent to serve
+    return People(queries, everybody, ~everybody)
+
+
+def _distinct(timelines: Timelines, kept: Bool | None) -> Ragged:
+    """Each person's distinct items, sorted."""
+    chosen = timelines if kept is None else timelines.where(kept)
+    keys = np.unique(row_numbers(chosen.indptr) * chosen.n_items + chosen.items)
+    return _ragged(keys, len(chosen), chosen.n_items)
+
+
+def _minus(left: Ragged, right: Ragged, n_items: int) -> Ragged:
+    keys, other = (row_numbers(r.indptr) * n_items + r.values for r in (left, right))
+    return _ragged(np.setdiff1d(keys, other, assume_unique=True), len(left), n_items)
+
+
+def _ragged(keys: Int64, rows: int, n_items: int) -> Ragged:
+    counts = np.bincount(keys // n_items, minlength=rows)
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return Ragged(indptr, (keys % n_items).astype(np.int32))
+
+
+def by_name(rows: Sequence[Mapping[str, object]], task: str, metric: str) -> dict[str, float]:
+    """name -> mean, out of a summary."""
+    return {
+        str(row["name"]): float(str(row["mean"]))
+        for row in rows
+        if row["task"] == task and row["metric"] == metric
+    }

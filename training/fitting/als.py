@@ -1,0 +1,30 @@
+"""Fit ALS; implicit finds the factors, everything after that is ours."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from implicit.cpu.als import AlternatingLeastSquares
+from threadpoolctl import threadpool_limits
+
+from features.config import AlsOptions
+from training.rankers.als import AlsRanker
+
+
+def fit_als(interest: sp.csr_matrix, options: AlsOptions, seed: int) -> AlsRanker:
+    """Alternate least squares over confidence = 1 + alpha * interest.
+
+    interest: (n_persons, n_items) CSR float32, rows are people
+    """
+    confidence = interest.copy()
+    confidence.data = 1 + np.float32(options.confidence_scale) * confidence.data
+    with threadpool_limits(limits=1, user_api="blas"):  # implicit brings its own threads
+        model = AlternatingLeastSquares(
+            factors=options.factors, regularization=options.regularization, alpha=1.0,
+            iterations=options.sweeps, random_state=seed, dtype=np.float32,
+        )  # fmt: skip
+        model.fit(confidence, show_progress=False)
+    factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
+    identity = np.eye(options.factors, dtype=np.float32)
+    gram = factors.T @ factors + np.float32(options.regularization) * identity
+    return AlsRanker(factors, gram, options.confidence_scale)

@@ -1,0 +1,31 @@
+"""A bundle as an MLflow model, from code: `mlflow.pyfunc.load_model(...).predict(people)`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+
+
+class FeedModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
+    """Ranks feeds for a frame with `person_id` and optionally `recent`, as `feeds rank` does."""
+
+    def load_context(self, context: Any) -> None:
+        """Open the bundle among the model's artifacts."""
+        from training.bundle import Bundle
+
+        self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """One row per person and item; params: size."""
+        from training.batch import rank_people
+
+        del context
+        return rank_people(self.bundle, model_input, size=int((params or {}).get("size", 20))).to_pandas()
+
+
+mlflow.models.set_model(FeedModel())

@@ -1,0 +1,251 @@
+"""The one policy: (people, what they may be shown, a ladder of rankers) -> decisions and feeds.
+
+Pure: the evaluation, `feeds rank` and the service all call `decide`, so what is measured is what is
+served. A rung is how much knowledge a feed uses; each step of the ladder sees only what its rung may
+know, and the feed is filled from the top step down with one exclude set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from features.config import RUNGS, RankerName, Rung
+from features.types import Bool, Float32, Histories, Int8, Int32, Int64, Ragged, row_numbers
+from training.rankers.base import Allowed, Items, Queries, Ranker
+
+ONE_FOR_ALL, CONTEXT, SEGMENT, ONE_TO_ONE = range(len(RUNGS))
+
+
+class Decision(IntEnum):
+    """What a request got."""
+
+    show = 0  # a feed of the rung that the person can have
+    fallback = 1  # that rung had no opinion; a lower one spoke first
+    suppress = 2  # nothing
+
+
+class Reason(IntEnum):
+    """Why the decision is what it is."""
+
+    known_history = 0
+    current_session = 1
+    stranger = 2
+    unknown_user = 3
+    no_consent = 4
+    limit = 5  # the placement or the request allows no higher rung
+    no_opinion = 6
+    too_few_items = 7
+    nothing_allowed = 8
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the ladder: a ranker, and how much it may know."""
+
+    rung: Rung
+    name: RankerName
+    ranker: Ranker
+
+
+@dataclass(frozen=True)
+class People:
+    """A batch of people at the door.
+
+    queries: what we know of them          consent: (n,) bool, may we use it?
+    unknown: (n,) bool, an id was given that the model does not know
+    """
+
+    queries: Queries
+    consent: Bool
+    unknown: Bool
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def take(self, rows: Int64) -> People:
+        """The named rows."""
+        return People(self.queries.take(rows), self.consent[rows], self.unknown[rows])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a feed must be.
+
+    items:      what may be shown at all         highest_rung: the limit of placement and request
+    kinds:      (n_items,) int8, index into KINDS
+    keeps_away: (n_signals, n_kinds) bool, after such an event, is an item of the kind not shown again?
+    on_too_few: below `min_items`: suppress; pad with what the person has; or leave it shorter
+    """
+
+    items: Items
+    kinds: Int8
+    keeps_away: Bool
+    size: int
+    highest_rung: Rung = "one_to_one"
+    min_items: int = 0
+    on_too_few: str = "shorter"
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Decisions and feeds, a row per person.
+
+    items:    (n, size) int32, best first, -1 where the feed is over
+    scores:   (n, size) float32, of the ranker that spoke     steps: (n, size) int8, index in the ladder
+    rungs:    (n,) int8, the rung that the person could have
+    decisions, reasons: (n,) int8
+    """
+
+    items: Int32
+    scores: Float32
+    steps: Int8
+    rungs: Int8
+    decisions: Int8
+    reasons: Int8
+
+
+def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
+    """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
+    queries = _known(people)
+    rungs, reasons = entitled(people, terms.highest_rung)
+    blocked, had = _blocked(people.queries.histories), _had(queries.histories, terms)
+    feeds = _Filling.empty(len(people), terms.size)
+    feeds.fill(ladder, queries, rungs, Allowed(terms.items, blocked.joined(had)))
+    if terms.on_too_few == "pad":
+        feeds.fill(ladder, queries, rungs, Allowed(terms.items, blocked), below=terms.min_items)
+    return _decided(feeds, ladder, rungs, reasons, terms)
+
+
+def entitled(people: People, limit: Rung) -> tuple[Int8, Int8]:
+    """(n,) the rung that knowledge, consent and `limit` allow each person, and (n,) the reason."""
+    lengths = np.diff(people.queries.histories.indptr)
+    session = lengths > people.queries.session_start
+    rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
+    reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
+    rungs[session], reasons[session] = CONTEXT, Reason.current_session
+    known = lengths > 0
+    use = known & people.consent
+    rungs[use], reasons[use] = ONE_TO_ONE, Reason.known_history
+    reasons[(people.queries.session_start > 0) & ~people.consent] = Reason.no_consent
+    highest = RUNGS.index(limit)
+    reasons[rungs > highest] = Reason.limit
+    return np.minimum(rungs, highest).astype(np.int8), reasons
+
+
+def _known(people: People) -> Queries:
+    """What may be used: without consent only the current session."""
+    queries = people.queries
+    starts = np.where(people.consent, 0, queries.session_start)
+    if not starts.any():
+        return queries
+    return Queries(queries.histories.since(starts), queries.session_start - starts)
+
+
+def _blocked(histories: Histories) -> Ragged:
+    """Items that a negative signal keeps away, whatever else is known or allowed."""
+    return _chosen(histories, histories.weights < 0)
+
+
+def _had(histories: Histories, terms: Terms) -> Ragged:
+    """Items that the person has and that may not be shown again."""
+    return _chosen(histories, terms.keeps_away[histories.signals, terms.kinds[histories.items]])
+
+
+def _chosen(histories: Histories, entries: Bool) -> Ragged:
+    if not entries.any():
+        return Ragged.empty(len(histories))
+    lengths = np.bincount(row_numbers(histories.indptr)[entries], minlength=len(histories))
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    return Ragged(indptr, histories.items[entries])
+
+
+def seen_by(rung: Rung, queries: Queries) -> Queries:
+    """What a step of `rung` may look at."""
+    if rung == "one_to_one":
+        return queries
+    if rung == "context":
+        return queries.session_only()
+    return Queries.of_strangers(len(queries), queries.histories.n_items)
+
+
+@dataclass(frozen=True)
+class _Filling:
+    """Feeds that are being filled; the arrays change in place."""
+
+    items: Int32
+    scores: Float32
+    steps: Int8
+
+    @classmethod
+    def empty(cls, rows: int, size: int) -> _Filling:
+        return cls(
+            np.full((rows, size), -1, dtype=np.int32),
+            np.full((rows, size), np.nan, dtype=np.float32),
+            np.full((rows, size), -1, dtype=np.int8),
+        )
+
+    def fill(
+        self, ladder: Sequence[Step], queries: Queries, rungs: Int8, allowed: Allowed,
+        below: int | None = None,
+    ) -> None:  # fmt: skip
+        """Go down the ladder until every row is full (or has `below` items)."""
+        size = self.items.shape[1] if below is None else below
+        for place, step in enumerate(ladder):
+            reach = rungs >= RUNGS.index(step.rung)
+            rows = np.flatnonzero(reach & ((self.items >= 0).sum(axis=1) < size))
+            if rows.size:
+                view = seen_by(step.rung, queries).take(rows)
+                own = allowed.take(rows).without(self._shown(rows))
+                ranking = step.ranker.top(view, size, own)
+                self._append(rows, place, ranking.items, ranking.scores, size)
+
+    def _shown(self, rows: Int64) -> Ragged:
+        items = self.items[rows]
+        lengths = (items >= 0).sum(axis=1)
+        return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), items[items >= 0])
+
+    def _append(
+        self, rows: Int64, step: int, items: Int32, scores: Float32, size: int
+    ) -> None:
+        filled = (self.items[rows] >= 0).sum(axis=1)
+        wanted = np.minimum((items >= 0).sum(axis=1), size - filled)
+        source = np.arange(items.shape[1]) < wanted[:, None]
+        row, column = np.nonzero(source)
+        target = (rows[row], filled[row] + column)
+        self.items[target] = items[row, column]
+        self.scores[target] = scores[row, column]
+        self.steps[target] = step
+
+
+def _decided(
+    filled: _Filling, ladder: Sequence[Step], rungs: Int8, reasons: Int8, terms: Terms
+) -> Feeds:
+    levels = np.array([RUNGS.index(step.rung) for step in ladder] + [-1], dtype=np.int8)
+    first = levels[filled.steps[:, 0]]
+    counts = (filled.items >= 0).sum(axis=1)
+    decisions = np.where(first == rungs, Decision.show, Decision.fallback).astype(np.int8)
+    reasons = np.where(first == rungs, reasons, Reason.no_opinion).astype(np.int8)
+    few = (counts < terms.min_items) & (terms.on_too_few == "suppress")
+    reasons[few], reasons[counts == 0] = Reason.too_few_items, Reason.nothing_allowed
+    stopped = few | (counts == 0)
+    decisions[stopped] = Decision.suppress
+    filled.items[stopped], filled.steps[stopped], filled.scores[stopped] = -1, -1, np.nan
+    return Feeds(filled.items, filled.scores, filled.steps, rungs, decisions, reasons)
+
+
+def anchors(ladder: Sequence[Step], people: People, feeds: Feeds) -> Int32:
+    """(n, size) the history item that speaks most for each shown item, -1 where none does."""
+    found = np.full(feeds.items.shape, -1, dtype=np.int32)
+    queries = _known(people)
+    for place, step in enumerate(ladder):
+        mine = feeds.steps == place
+        rows = np.flatnonzero(mine.any(axis=1))
+        if rows.size:
+            shown = np.where(mine[rows], feeds.items[rows], -1)
+            spoken = step.ranker.anchors(seen_by(step.rung, queries).take(rows), shown)
+            found[rows] = np.where(mine[rows], spoken, found[rows])
+    return found
