@@ -1,1 +1,268 @@
-def main() -> None: ...
+"""The command line: one short function per verb. Exit codes: 0 done, 1 refused or failed, 2 misuse."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from features.config import Config, RankerName, Rung, load_config
+from features.home import Home
+
+if TYPE_CHECKING:
+    from features.reading import TableReport
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Ranked feeds that personalise only as far as it pays.")  # fmt: skip
+ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="the shop's feeds.yaml")]
+HomePath = Annotated[
+    Path | None, typer.Option("--home", help="where everything is kept; default: .feeds beside the config")
+]
+HERE = Path("feeds.yaml")
+
+
+def main() -> None:
+    """Run the command line; say what is wrong in a sentence, not in a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow(\..*)?")
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        if os.environ.get("FEEDS_TRACEBACK"):
+            raise
+        typer.secho(f"feeds: {error}", fg="red", err=True)
+        sys.exit(1)
+
+
+@contextmanager
+def _shop(path: Path, home: Path | None) -> Iterator[tuple[Config, Path, Home]]:
+    """The config, the directory it lies in, and its home."""
+    yield load_config(path), path.parent, Home(home or path.parent / ".feeds")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="directory for the log")],
+    customers: int = 2_000,
+    items: int = 800,
+    days: int = 120,
+    events: int = 200_000,
+    seed: int = 0,
+) -> None:
+    """Make a shop and its magazine with known tastes: log, catalogue, config, and the truth apart."""
+    import simulation
+    from command import show
+
+    config = simulation.SimulationConfig(
+        customers=customers, items=items, days=days, events=events, seed=seed
+    )
+    with show.progress_bar() as progress:
+        simulation.simulate(config, out, progress=progress)
+    show.console.print(f"simulated into {out}; next: feeds train -c {out / 'feeds.yaml'}")
+
+
+@app.command()
+def check(config: ConfigPath = HERE, home: HomePath = None) -> None:
+    """Read every source by the contract and report; exit 1 when too much is rejected."""
+    from command import show
+    from features.engine import connect
+    from features.reading import read_tables, stop_if_too_many
+
+    with _shop(config, home) as (shop, base, place):
+        with show.progress_bar() as progress:
+            connection = connect(place.scratch())
+            tables = read_tables(connection, shop, base, place.rejects, progress)
+        show.reports(tables.reports, shop)
+        types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow().to_pydict()
+        show.event_types(dict(zip(types["event_type"], types["rows"], strict=True)), shop)
+        show.console.print(f"rejected rows with their reasons: {place.rejects}")
+        stop_if_too_many(tables.reports, shop.contract.max_rejected_share, place.rejects)
+
+
+@app.command()
+def build(
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    as_of: Annotated[datetime | None, typer.Option(help="moment to describe (UTC); default: the last event")] = None,
+) -> None:
+    """Logs to feature set: clean, weigh, index; the same inputs are built once."""
+    from command import show
+    from features.build import build as build_features
+
+    with _shop(config, home) as (shop, base, place):
+        with show.progress_bar() as progress:
+            features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
+        show.event_types(features.manifest["event_types"], shop)
+        show.removed(features.manifest["removed"], features.manifest["respelled_items"])
+        show.inert(shop)
+        show.console.print(
+            f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "
+            f"{len(features.items):,} items as of {features.manifest['as_of']} in {features.directory}"
+        )
+
+
+@app.command()
+def train(
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    rankers: Annotated[str | None, typer.Option(help="comma-separated; default: the config's")] = None,
+) -> None:
+    """Fit, judge on a time split, refit on everything, register; not served until promoted."""
+    from command import show
+    from training.jobs import train as run
+
+    with _shop(config, home) as (shop, base, place):
+        chosen = _rankers(rankers)
+        with show.progress_bar() as progress:
+            trained = run(shop, base, place, rankers=chosen, progress=progress)
+        show.comparison(trained.measured.summary, trained.measured.cut)
+        show.gains(trained.measured.gains, trained.measured.ladder)
+        for name, why in trained.skipped.items():
+            show.console.print(f"skipped {name}: {why}", style="yellow")
+        show.inert(shop)
+        show.console.print(
+            f"registered {trained.version} in {trained.seconds:.0f} s; "
+            f"serve it with: feeds promote -c {config} {trained.version}"
+        )
+
+
+@app.command()
+def evaluate(
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    model: Annotated[str | None, typer.Option(help="a version or `champion`; default: the champion, else the newest")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Parquet of person_id, item_id: what they chose")] = None,
+    people: Annotated[Path | None, typer.Option(help="Parquet of person_id and optionally recent")] = None,
+) -> None:
+    """How a model did: on its time split, or on people and truth of your own."""
+    from command import show
+    from training.batch import judge_people
+    from training.bundle import open_bundle
+
+    with _shop(config, home) as (_shop_config, _base, place):
+        bundle = open_bundle(place, model)
+        show.console.print(f"model {bundle.version}")
+        if truth is None and people is None:
+            show.comparison(bundle.manifest["summary"], bundle.manifest["test_from"])
+            return
+        if truth is None or people is None:
+            raise typer.BadParameter("give --truth and --people together")
+        with show.progress_bar() as progress:
+            rows = judge_people(bundle, people, truth, progress)
+        show.comparison(rows, "the model's moment")
+
+
+@app.command()
+def promote(
+    version: Annotated[str | None, typer.Argument(help="default: the newest")] = None,
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+) -> None:
+    """Serve a version: the pointer and the alias move together, running services follow."""
+    from command import show
+    from training.jobs import promote as move
+
+    with _shop(config, home) as (shop, _, place):
+        done = move(shop, place, version)
+        if done.repaired:
+            show.console.print(f"repaired: {done.repaired}", style="yellow")
+        show.console.print(f"serving {done.version}" + (f", before: {done.before}" if done.before else ""))
+
+
+@app.command()
+def serve(
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    port: int = 3000,
+    workers: int = 2,
+) -> None:
+    """Serve the promoted model until stopped; follows every later `feeds promote`."""
+    from command import show
+    from command.demo import serve_command
+
+    with _shop(config, home) as (_, _, place):
+        if place.current() is None:
+            raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
+        command, environment = serve_command(place, port, workers)
+        show.console.print(f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/")
+        os.execve(command[0], command, environment)  # noqa: S606
+
+
+@app.command()
+def rank(
+    people: Annotated[Path, typer.Option(help="Parquet: person_id, optionally user_id and recent")],
+    out: Annotated[Path, typer.Option(help="Parquet to write")],
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    size: Annotated[int, typer.Option(min=1)] = 20,
+    model: Annotated[str | None, typer.Option(help="a version or `champion`; default: the champion, else the newest")] = None,
+    rung: Annotated[str | None, typer.Option(help="no higher than this rung")] = None,
+    ranker: Annotated[str | None, typer.Option(help="let this one speak first")] = None,
+    repeat: Annotated[str | None, typer.Option(help="allow | exclude; default: the config's")] = None,
+) -> None:
+    """Rank feeds for many people at once, by the policy as in serving; needs no promoted model."""
+    from command import show
+    from training.batch import rank_file
+    from training.bundle import open_bundle
+
+    with _shop(config, home) as (_, _, place):
+        bundle = open_bundle(place, model)
+        options: dict[str, Any] = {
+            "rung": _one_of(rung, Rung, "--rung"),
+            "ranker": _one_of(ranker, RankerName, "--ranker"),
+            "repeat": _one_of(repeat, ("allow", "exclude"), "--repeat"),
+        }
+        with show.progress_bar() as progress:
+            done = rank_file(bundle, people, out, size=size, progress=progress, **options)
+        show.console.print(
+            f"model {bundle.version}: {done.rows:,} rows for {done.people:,} people in "
+            f"{done.seconds:.1f} s → {out}"
+        )
+        for note in done.notes:
+            show.console.print(note, style="yellow")
+
+
+@app.command()
+def demo(
+    example: Annotated[str | None, typer.Option(help="a real log instead of the simulated shop")] = None,
+    data: Annotated[Path | None, typer.Option(help="where that log lies")] = None,
+    out: Annotated[Path, typer.Option(help="where the demo keeps everything")] = Path(".feeds/demo"),
+    once: Annotated[bool, typer.Option(help="stop after the four feeds")] = False,
+    port: int = 3000,
+) -> None:
+    """Do the whole job once: log → check → train → promote → serve → four feeds → where to look."""
+    from command.tour import tour
+
+    if (example is None) != (data is None):
+        raise typer.BadParameter("--example and --data go together")
+    tour(out, example, data, port=port, stay=not once and sys.stdin.isatty() and sys.stdout.isatty())
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _rankers(text: str | None) -> list[RankerName] | None:
+    if text is None:
+        return None
+    return [_one_of(name.strip(), RankerName, "--rankers") for name in text.split(",")]
+
+
+def _one_of(value: str | None, choices: Any, option: str) -> Any:
+    """`value` if it is among `choices` (a Literal or a tuple), else a misuse of the command."""
+    known = getattr(choices, "__args__", choices)
+    if value is not None and value not in known:
+        raise typer.BadParameter(f"{option} {value!r} is none of {', '.join(known)}")
+    return value
+
+
+if __name__ == "__main__":
+    main()

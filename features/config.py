@@ -239,6 +239,13 @@ class Config(Section):
         had = zip(self.had_signals(), (s.weight > 0 for s in self.signals.values()), strict=True)
         return [[h and r == "exclude" for h, r in zip(row, rules, strict=True)] for row in had]
 
+    def keeps_away_in_session(self) -> list[list[bool]]:
+        """Per signal and kind: is an item of the current session not shown again in it?
+
+        What was just bought (`had: true`) is not offered again in the same breath, whatever `repeat`.
+        """
+        return [[bool(signal.had)] * len(KINDS) for signal in self.signals.values()]
+
     def label_signals(self) -> list[bool]:
         """Per signal: is it what the objective wants, so that a feed is judged by it?"""
         if self.objective == "clicks":

@@ -12,6 +12,7 @@ from simulation.world import World
 
 PROPOSALS = 4  # items somebody glances at before choosing one of them
 NEVER = 2**30  # login after so many looks
+JOINING_US = 60 * SECOND_US  # from the begin of a session to the account opened in it
 LONGEST = 60  # looks in a session
 LOGGED_IN, HALFWAY = 0.70, 0.85  # cumulative: from the first look, in between, not at all
 
@@ -22,7 +23,7 @@ class Sessions:
 
     person: row in People; start_us: microseconds since 1970; looks: how many
     focus: the leaf it is about; magazine: mainly for reading
-    login: number of looks before the person logs in; visitor: visitor number, -1 in the app
+    login: looks before somebody with an account logs in; visitor: visitor number, -1 in the app
     """
 
     person: NDArray[np.int64]
@@ -61,15 +62,15 @@ def make_sessions(
     people = world.people
     start_us = world.calendar.draw(rng, people.first_day[person], people.last_day[person])
     joins = _joining(world, person)
-    start_us = np.where(joins, people.joined_us[person] - 240 * SECOND_US, start_us)
+    start_us = np.where(joins, people.joined_us[person] - JOINING_US, start_us)
     order = np.argsort(start_us, kind="stable")
     person, start_us, joins = person[order], start_us[order], joins[order]
     looks = np.minimum(rng.geometric(1 / world.config.session_items_mean, len(person)), LONGEST)
-    login = _logins(world, rng, person, start_us, looks)
-    login = np.where(joins, (looks + 1) // 2, login)
+    login = np.where(joins, 0, _logins(rng, looks))
     device = people.device[person, rng.integers(0, 4, len(person)) // 3]
     device = np.where(device == NONE, people.device[person, 0], device)
     in_app = (login == 0) & (rng.random(len(person)) < 0.08)
+    in_app &= start_us >= people.joined_us[person]
     epoch = world.shelf.epoch(start_us)
     return Sessions(
         person=person, start_us=start_us, looks=looks,
@@ -83,20 +84,23 @@ def _joining(world: World, person: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The sessions in which somebody opens an account: the first of each new customer."""
     first = np.r_[True, person[1:] != person[:-1]][: len(person)]
     joined_us = world.people.joined_us[person]
-    inside = (joined_us > world.config.start_us + 600 * SECOND_US) & (
+    inside = (joined_us >= world.config.start_us + JOINING_US) & (
         joined_us < world.config.end_us
     )
     return np.asarray(first & inside)
 
 
-def _logins(
-    world: World, rng: np.random.Generator, person: NDArray[np.int64],
-    start_us: NDArray[np.int64], looks: NDArray[np.int64],
-) -> NDArray[np.int64]:  # fmt: skip
-    u = rng.random(len(person))
-    halfway = 1 + rng.integers(0, looks)
-    login = np.where(u < LOGGED_IN, 0, np.where(u < HALFWAY, halfway, NEVER))
-    return np.where(start_us < world.people.joined_us[person], NEVER, login)
+def _logins(rng: np.random.Generator, looks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) looks before login, for those who have an account."""
+    u, halfway = rng.random(len(looks)), 1 + rng.integers(0, looks)
+    return np.where(u < LOGGED_IN, 0, np.where(u < HALFWAY, halfway, NEVER))
+
+
+def known_as(
+    world: World, person: NDArray[np.int64], at_us: NDArray[np.int64], ready: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """(n,) customer number of people who are ready to log in and have an account, else -1."""
+    return np.where(ready & (at_us >= world.people.joined_us[person]), person, NONE)
 
 
 def make_looks(world: World, rng: np.random.Generator, sessions: Sessions) -> Looks:
@@ -112,10 +116,10 @@ def make_looks(world: World, rng: np.random.Generator, sessions: Sessions) -> Lo
     seconds = np.where(article, 2 + reading * np.exp(0.3 * suits), seconds)
     until = np.cumsum(seconds) - seconds
     since = until - until[first][session] if len(session) else until
+    at_us = sessions.start_us[session] + (since * SECOND_US).astype(np.int64)
+    user = known_as(world, person, at_us, nth >= sessions.login[session])
     return Looks(
-        session=session, item=item, fit=suits, seconds=seconds,
-        at_us=sessions.start_us[session] + (since * SECOND_US).astype(np.int64),
-        user=np.where(nth >= sessions.login[session], person, NONE),
+        session=session, item=item, fit=suits, seconds=seconds, at_us=at_us, user=user
     )  # fmt: skip
 
 

@@ -3,7 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from simulation.browsing import Looks, Sessions, look_events, make_looks, make_sessions
+from simulation.browsing import (
+    Looks,
+    Sessions,
+    known_as,
+    look_events,
+    make_looks,
+    make_sessions,
+)
 from simulation.config import DAY_US, SECOND_US
 from simulation.log import NONE, EventType, Log, new_log
 from simulation.world import World
@@ -17,13 +24,13 @@ def site_events(world: World, rng: np.random.Generator, person: NDArray[np.int64
     sessions = make_sessions(world, rng, person)
     looks = make_looks(world, rng, sessions)
     carts = _carts(world, rng, sessions, looks)
-    purchases = _purchases(rng, carts, _checkouts(rng, sessions, looks))
+    purchases = _purchases(rng, carts, _checkouts(world, rng, sessions, looks))
     refills = _refills(world, rng, purchases, len(sessions))
     returns = _returns(world, rng, purchases)
     dislikes = _dislikes(rng, sessions, looks)
     views = look_events(world, rng, sessions, looks)
     log = np.concatenate([views, carts, purchases, refills, returns, dislikes])
-    return log[log["occurred_us"] < world.config.end_us]
+    return np.asarray(log[log["occurred_us"] < world.config.end_us])
 
 
 def _follow(looks: Looks, s: Sessions, rows: NDArray[np.intp], kind: EventType) -> Log:
@@ -46,15 +53,15 @@ def _carts(world: World, rng: np.random.Generator, s: Sessions, looks: Looks) ->
     return carts
 
 
-def _checkouts(rng: np.random.Generator, sessions: Sessions, looks: Looks) -> Log:
+def _checkouts(
+    world: World, rng: np.random.Generator, sessions: Sessions, looks: Looks
+) -> Log:
     """One record per session: when, and by whom, its order would be placed."""
     last = np.cumsum(sessions.looks) - 1
     pause = looks.seconds[last] + rng.uniform(30, 240, len(last))
-    user = np.where(sessions.login <= sessions.looks, sessions.person, NONE)
-    return new_log(
-        len(last), EventType.PURCHASE, user=user,
-        occurred_us=looks.at_us[last] + (pause * SECOND_US).astype(np.int64),
-    )  # fmt: skip
+    at_us = looks.at_us[last] + (pause * SECOND_US).astype(np.int64)
+    user = known_as(world, sessions.person, at_us, sessions.login <= sessions.looks)
+    return new_log(len(last), EventType.PURCHASE, user=user, occurred_us=at_us)
 
 
 def _purchases(rng: np.random.Generator, carts: Log, checkouts: Log) -> Log:
@@ -93,7 +100,7 @@ def _returns(world: World, rng: np.random.Generator, purchases: Log) -> Log:
     back = purchases[durable & (rng.random(len(durable)) < 0.09)].copy()
     back["event_type"], back["session"] = EventType.RETURN, NONE
     back["occurred_us"] += (rng.uniform(*RETURN_DAYS, len(back)) * DAY_US).astype(np.int64)
-    return back
+    return np.asarray(back)
 
 
 def _dislikes(rng: np.random.Generator, s: Sessions, looks: Looks) -> Log:

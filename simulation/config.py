@@ -75,7 +75,7 @@ class SimulationConfig:
     visitors_per_customer: float = 0.6  # people who never log in
     articles_half_life_days: float = 4.0  # attention to an article
     products_half_life_days: float = 45.0  # the novelty of a product wears off
-    branches_concentration: float = 0.35  # Dirichlet over branches; small = one or two favourites
+    branches_concentration: float = 0.5  # Dirichlet over branches; small = one or two favourites
     leaves_concentration: float = 0.6  # Dirichlet over the leaves of a branch
     session_items_mean: float = 5.0  # items looked at in a session
     focus_share: float = 0.8  # of a session's items: from the category it is about
@@ -84,7 +84,7 @@ class SimulationConfig:
     email_event_share: float = 0.2  # upper bound: sends are thinned to it
     email_articles: int = 3  # per newsletter; one product is added
     email_delay_hours: float = 3.0  # median from send to click
-    click_scale: float = 0.06  # click probability of a plain item shown to an average person
+    click_scale: float = 0.05  # click probability of a plain item shown to an average person
     answering_share: float = 0.25  # of customers: filled in the questionnaire
     honest_share: float = 0.85  # of the answers: the true favourite
     shared_device_share: float = 0.02  # of customers: share a browser with another

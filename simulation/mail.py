@@ -10,7 +10,7 @@ from simulation.people import People, weeks_left
 from simulation.world import World
 
 SEND_DAY, SEND_HOUR = 3, 7  # day of the week of the log, hour UTC
-CLICKS_PER_SEND = 0.05  # for planning only
+CLICKS_PER_SEND, ITEMS_TWICE = 0.05, 0.06  # for planning only
 
 
 def mail_factor(config: SimulationConfig, people: People) -> float:
@@ -47,7 +47,7 @@ def mail_events(
 
 
 def _events_per_mail(config: SimulationConfig) -> float:
-    return (config.email_articles + 1) * (1 + CLICKS_PER_SEND)
+    return (config.email_articles + 1) * (1 - ITEMS_TWICE) * (1 + CLICKS_PER_SEND)
 
 
 def _recipients(

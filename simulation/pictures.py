@@ -33,8 +33,9 @@ GLYPHS = {
     '<rect x="36" y="98" width="48" height="10" rx="5"/>',
     "candle": '<rect x="42" y="50" width="36" height="58" rx="4"/><path d="M60 50V38" {white}/>'
     '<path d="M60 8c12 14 14 20 14 26a14 14 0 0 1-28 0c0-6 2-12 14-26z"/>',
-    "textile": '<rect x="16" y="24" width="88" height="72" rx="14"/>'
-    '<path d="M16 46h88M16 60h88M16 74h88" {line}/>',
+    "textile": '<rect x="20" y="14" width="80" height="74" rx="5"/><path d="M44 14v74M76 14v74'
+    'M20 38h80M20 66h80" {line} opacity=".6"/><path d="M26 90v16M43 90v16M60 90v16M77 90v16'
+    'M94 90v16" {white}/>',
     "box": '<path d="M16 44h88l-8 60H24z"/><path d="M38 44a22 26 0 0 1 44 0" {white}/>'
     '<path d="M20 62h80M22 80h76" {line}/>',
     "tent": '<path d="M60 18 112 102H8z"/><path d="M60 46 82 102H38z" fill="{c}" opacity=".6"/>',
@@ -81,15 +82,17 @@ def draw_item(leaf: Leaf, title: str, *, article: bool, tint: float) -> str:
         f"<title>{escape(title)}</title>"
         f'<rect width="320" height="320" fill="{back}"/>{field}'
         f'<g transform="{place}" fill="#fff">{glyph}</g>'
-        f'<text x="304" y="304" text-anchor="end" font-family="Georgia,serif" font-size="26" '
+        f'<text x="306" y="309" text-anchor="end" font-family="Georgia,serif" font-size="22" '
         f'fill="{colour}">{escape(_initials(title))}</text></svg>\n'
     )
 
 
 def _page(colour: str) -> str:
     """A sheet with a picture above some lines of text, for articles."""
-    lines = "".join(f'<rect x="76" y="{y}" width="{w}" height="9" rx="4" fill="{colour}"'
-                    f' opacity=".35"/>' for y, w in ((216, 168), (236, 168), (256, 104)))  # fmt: skip
+    lines = "".join(
+        f'<rect x="76" y="{y}" width="{width}" height="9" rx="4" fill="{colour}" opacity=".35"/>'
+        for y, width in ((216, 168), (236, 168), (256, 104))
+    )
     return (
         '<rect x="52" y="28" width="216" height="254" rx="10" fill="#fff"/>'
         f'<rect x="76" y="48" width="168" height="150" rx="6" fill="{colour}"/>{lines}'
@@ -97,6 +100,5 @@ def _page(colour: str) -> str:
 
 
 def _initials(title: str) -> str:
-    """The first letters of up to three longer words."""
-    words = [word for word in title.replace(",", " ").split() if word[0].isalpha()]
-    return "".join(word[0].upper() for word in words if len(word) > 3 or len(words) < 3)[:3]
+    """The first letters of the first three words."""
+    return "".join(word[0] for word in title.split()[:3] if word[0].isalpha()).upper()

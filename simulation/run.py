@@ -48,9 +48,10 @@ def simulate(
     write_truth(out, world)
     tell("truth", 1.0)
     return SimulationReport(
-        events=counts.total(), by_type={name: counts[name] for name in EVENT_TYPES}, dirt=dict(dirt),
+        events=counts.total(), by_type={name: counts[name] for name in EVENT_TYPES},
+        dirt=dict(dirt), chunks=chunks, seconds=time.perf_counter() - began,
         customers=config.customers, visitors=config.visitors, robots=robot_count(config),
-        items=config.items, chunks=chunks, seconds=time.perf_counter() - began,
+        items=config.items,
     )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def rank_people(
 def people_of(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]]) -> People:
     """People by user id and current session, at the model's moment; unknown items are left out."""
     rows = bundle.persons.indices([f"u:{user}" for user in users])
-    flat = bundle.catalogue.ids.indices([item for one in recent for item in one])
+    flat = bundle.catalogue.find([item for one in recent for item in one])
     ends = np.cumsum([len(one) for one in recent])[:-1] if len(recent) else []
     sessions: list[Int32] = [one[one >= 0] for one in np.split(flat, ends)]
     config = bundle.config
@@ -127,10 +127,11 @@ def as_table(
     row, place = np.nonzero(feeds.items >= 0)
     items, steps = feeds.items[row, place], feeds.steps[row, place]
     because = anchors(ladder, people, feeds)[row, place]
-    histories = people.queries.histories
     reasons = [
-        reason_text(bundle, ladder[step].rung, histories, person, anchor)
-        for step, person, anchor in zip(steps.tolist(), row.tolist(), because.tolist(), strict=True)
+        reason_text(bundle, ladder[step].rung, people.queries, person, item=item, anchor=anchor)
+        for step, person, item, anchor in zip(
+            steps.tolist(), row.tolist(), items.tolist(), because.tolist(), strict=True
+        )
     ]
     return pa.table(
         {

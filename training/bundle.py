@@ -101,9 +101,10 @@ def alone(name: RankerName, ranker: Ranker) -> list[Step]:
 def terms(
     config: Config, catalogue: Catalogue, items: Items, size: int, **options: Any
 ) -> Terms:
-    """The terms of a feed under the shop's repeat rules; `repeat` among the options overrides them."""
+    """The terms of a feed under the shop's repeat rules; `repeat` in the options overrides them."""
     keeps_away = np.array(config.keeps_away(options.pop("repeat", None)), dtype=np.bool_)
-    return Terms(items, catalogue.kinds, keeps_away, size, **options)
+    in_session = np.array(config.keeps_away_in_session(), dtype=np.bool_)
+    return Terms(items, catalogue.kinds, keeps_away, in_session, size, **options)
 
 
 def save(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from features.config import KINDS, Kind
 from features.feature_set import FeatureSet
-from features.types import Bool, Float32, IdTable, Int8, Texts
+from features.types import Bool, Float32, IdTable, Int8, Int32, Texts
 from training.rankers.base import Items
 
 
@@ -17,11 +18,13 @@ from training.rankers.base import Items
 class Catalogue:
     """What an item is, by index.
 
+    folded: the ids in lower case, for callers who spell them otherwise
     kinds: (n,) int8, index into KINDS       available: (n,) bool, at the feature set's moment
     prices: (n,) float32, NaN where unknown, each in its currency
     """
 
     ids: IdTable
+    folded: IdTable
     kinds: Int8
     available: Bool
     prices: Float32
@@ -43,6 +46,7 @@ class Catalogue:
 
         return cls(
             ids=IdTable.of(table["item_id"].tolist()),
+            folded=IdTable.of(table["item_id"].str.lower().tolist()),
             kinds=table["kind"].map(dict(zip(KINDS, range(len(KINDS)), strict=True))).to_numpy(np.int8),
             available=table["available"].to_numpy(np.bool_),
             prices=table["price"].to_numpy(np.float32),
@@ -53,6 +57,14 @@ class Catalogue:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def find(self, item_ids: Sequence[str]) -> Int32:
+        """(len(item_ids),) index of each item, whatever the case of its id; -1 if there is none."""
+        found = self.ids.indices(item_ids)
+        if (found < 0).any():
+            other = self.folded.indices([item_id.lower() for item_id in item_ids])
+            return np.where(found < 0, other, found)
+        return found
 
     def shown(self, kind: Kind | None) -> Items:
         """Available items of a kind (None: of all): a slice where they lie together."""

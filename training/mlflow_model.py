@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
 
 
 class FeedModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
@@ -18,10 +17,8 @@ class FeedModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
 
         self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
-    def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
-        """One row per person and item; params: size."""
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """One row per person and item; params: {"size": 20}. MLflow would take types for a schema."""
         from training.batch import rank_people
 
         del context

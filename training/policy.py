@@ -8,7 +8,7 @@ know, and the feed is filled from the top step down with one exclude set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
@@ -78,16 +78,24 @@ class Terms:
     items:      what may be shown at all         highest_rung: the limit of placement and request
     kinds:      (n_items,) int8, index into KINDS
     keeps_away: (n_signals, n_kinds) bool, after such an event, is an item of the kind not shown again?
+    keeps_away_in_session: (n_signals, n_kinds) bool, the same within the current session
     on_too_few: below `min_items`: suppress; pad with what the person has; or leave it shorter
     """
 
     items: Items
     kinds: Int8
     keeps_away: Bool
+    keeps_away_in_session: Bool
     size: int
     highest_rung: Rung = "one_to_one"
     min_items: int = 0
     on_too_few: str = "shorter"
+
+    def asking(self, *, size: int, highest_rung: Rung) -> Terms:
+        """The same terms for another size and rung."""
+        return replace(
+            self, size=size, highest_rung=highest_rung, min_items=min(self.min_items, size)
+        )
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
     queries = _known(people)
     rungs, reasons = entitled(people, terms.highest_rung)
-    blocked, had = _blocked(people.queries.histories), _had(queries.histories, terms)
+    blocked, had = _blocked(people.queries.histories), _had(queries, terms)
     feeds = _Filling.empty(len(people), terms.size)
     feeds.fill(ladder, queries, rungs, Allowed(terms.items, blocked.joined(had)))
     if terms.on_too_few == "pad":
@@ -127,8 +135,7 @@ def entitled(people: People, limit: Rung) -> tuple[Int8, Int8]:
     rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
     reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
     rungs[session], reasons[session] = CONTEXT, Reason.current_session
-    known = lengths > 0
-    use = known & people.consent
+    use = (people.queries.session_start > 0) & people.consent
     rungs[use], reasons[use] = ONE_TO_ONE, Reason.known_history
     reasons[(people.queries.session_start > 0) & ~people.consent] = Reason.no_consent
     highest = RUNGS.index(limit)
@@ -150,9 +157,17 @@ def _blocked(histories: Histories) -> Ragged:
     return _chosen(histories, histories.weights < 0)
 
 
-def _had(histories: Histories, terms: Terms) -> Ragged:
+def _had(queries: Queries, terms: Terms) -> Ragged:
     """Items that the person has and that may not be shown again."""
-    return _chosen(histories, terms.keeps_away[histories.signals, terms.kinds[histories.items]])
+    histories = queries.histories
+    event = (histories.signals, terms.kinds[histories.items])
+    away = terms.keeps_away[event]
+    if terms.keeps_away_in_session.any():
+        session = np.arange(len(histories.items)) - histories.indptr[:-1].repeat(
+            np.diff(histories.indptr)
+        ) >= queries.session_start.repeat(np.diff(histories.indptr))
+        away = away | (session & terms.keeps_away_in_session[event])
+    return _chosen(histories, away)
 
 
 def _chosen(histories: Histories, entries: Bool) -> Ragged:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from features.config import Rung
-from features.types import Histories
 
 if TYPE_CHECKING:
     from training.bundle import Bundle
+    from training.rankers.base import Queries
 
 _DID = {
     "purchase": "bought", "buy": "bought", "order": "bought", "cart": "put in your basket",
@@ -17,14 +19,30 @@ _DID = {
 }  # fmt: skip
 
 
-def reason_text(bundle: Bundle, rung: Rung, histories: Histories, person: int, anchor: int) -> str:
-    """One sentence; anchor: the history item that spoke most, -1 where none did."""
+def reason_text(
+    bundle: Bundle, rung: Rung, queries: Queries, person: int, *, item: int, anchor: int
+) -> str:
+    """One sentence on why `item` is shown; anchor: the history item that spoke most, -1 if none."""
     if rung == "one_for_all":
         return "popular right now"
+    if (before := _did(bundle, queries, person, item)) is not None:
+        return f"you {before} this before"
     if anchor < 0:
-        return "fits what you looked at" if rung == "context" else "fits what you like"
-    start, end = histories.indptr[person], histories.indptr[person + 1]
-    entries = histories.items[start:end] == anchor
-    signal = int(histories.signals[start:end][entries][-1])
-    name = list(bundle.config.signals)[signal].lower().split()[0]
-    return f"because you {_DID.get(name, 'chose')} {bundle.catalogue.name(anchor)}"
+        return "goes with this visit" if rung == "context" else "fits what you like"
+    did = _did(bundle, queries, person, anchor)
+    return f"{f'because you {did}' if did else 'goes with'} {bundle.catalogue.name(anchor)}"
+
+
+def _did(bundle: Bundle, queries: Queries, person: int, item: int) -> str | None:
+    """What the person last did with an item, as a verb; None if nothing before this session.
+
+    Of the current session only the item is known, not what was done with it.
+    """
+    histories = queries.histories
+    start = histories.indptr[person]
+    past = slice(start, start + queries.session_start[person])
+    entries = np.flatnonzero(histories.items[past] == item)
+    if not entries.size:
+        return None
+    signal = int(histories.signals[start + entries[-1]])
+    return _DID.get(list(bundle.config.signals)[signal].lower().split()[0], "chose")

@@ -7,14 +7,19 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import Array, DataType
 
 from features.config import Config
 from features.home import Home
@@ -23,6 +28,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHAMPION = "champion"
+_SIGNATURE = ModelSignature(
+    inputs=Schema(
+        [
+            ColSpec(DataType.string, "person_id"),
+            ColSpec(DataType.string, "user_id", required=False),
+            ColSpec(Array(DataType.string), "recent", required=False),
+        ]
+    )
+)
 _PYFUNC = Path(__file__).with_name("mlflow_model.py")
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports each step of a new database
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -58,7 +72,7 @@ class Tracker:
         tags: Mapping[str, str], plots: Mapping[str, Figure],
     ) -> int:  # fmt: skip
         """Record one training run and register its bundle; returns the model version."""
-        self.connect()
+        client = self.connect()
         with mlflow.start_run(tags=dict(tags)) as run:
             mlflow.log_params({key: json.dumps(value) for key, value in params.items()})
             mlflow.log_metrics(dict(metrics))
@@ -69,12 +83,17 @@ class Tracker:
                 name="model",
                 python_model=str(_PYFUNC),
                 artifacts={"bundle": str(bundle)},
+                signature=_SIGNATURE,
                 pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
-                registered_model_name=self.config.tracking.model_name,
             )
-            mlflow.set_tag("model_version", str(model.registered_model_version))
-            mlflow.set_tag("run_url", run.info.artifact_uri)
-        return int(model.registered_model_version)
+            return self._register(client, model.model_uri, run.info.run_id)
+
+    def _register(self, client: mlflow.MlflowClient, source: str, run_id: str) -> int:
+        """A new version of the shop's model; the fluent call does the same and prints."""
+        name = self.config.tracking.model_name
+        with suppress(MlflowException):  # it is there already
+            client.create_registered_model(name)
+        return int(client.create_model_version(name, source, run_id).version)
 
     def set_champion(self, version: int) -> None:
         """Let the alias name this version."""

@@ -7,6 +7,10 @@ from features.timelines import Timelines
 from training.rankers.base import Ranker
 
 
+class CannotFit(ValueError):
+    """This ranker cannot be fitted on this log; the message says why."""
+
+
 def fit(
     name: RankerName, timelines: Timelines, as_of_us: int, options: Training,
     signals: dict[str, Signal],
@@ -17,6 +21,8 @@ def fit(
 
         return fit_popularity(timelines, as_of_us, options.popularity, signals)
     interest = timelines.histories(as_of_us, signals).interest()
+    if not interest.nnz:
+        raise CannotFit(f"{name}: nobody showed interest in anything before the test slice")
     if name == "neighbours":
         from training.fitting.neighbours import fit_neighbours
 

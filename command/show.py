@@ -1,0 +1,142 @@
+"""What the command line shows: tables and progress, drawn by Rich."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from features.config import Config
+from features.home import Progress as Tell
+from features.reading import TableReport
+from training.evaluation.evidence import Gain
+
+console = Console()
+errors = Console(stderr=True)
+_METRICS = ("ndcg_at_10", "ndcg_at_20", "recall_at_20", "hit_rate_at_20", "coverage_at_20")
+_ABOUT = {
+    "all": "all: everything people with a past went on to choose",
+    "discovery": "discovery: only what they had not had before",
+    "session": "session: people without a past; half of the visit seen, the rest to be found",
+}
+
+
+@contextmanager
+def progress_bar() -> Iterator[Tell]:
+    """A bar with what is being done and for how long; gone when it is done."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task("starting", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)
+
+
+def reports(found: Sequence[TableReport], config: Config) -> None:
+    """What was read, and what became of it."""
+    table = Table(title="What was read", title_justify="left")
+    for heading in ("table", "files", "left out", "read", "accepted", "rejected", "share"):
+        table.add_column(heading, justify="left" if heading in ("table", "files") else "right")
+    for one in found:
+        files = ", ".join(one.files[:2]) + (f" +{len(one.files) - 2}" if len(one.files) > 2 else "")
+        row = [f"{n:,}" for n in (one.left_out, one.read, one.accepted, one.rejected)]
+        table.add_row(one.name, files or "derived from events", *row, f"{one.rejected_share:.2%}")
+    console.print(table)
+    reasons = [(one.name, why, rows) for one in found for why, rows in one.reasons.items()]
+    if reasons:
+        told = Table(title="Why rows were rejected (a row may have several reasons)",
+                     title_justify="left")  # fmt: skip
+        told.add_column("table")
+        told.add_column("reason")
+        told.add_column("rows", justify="right")
+        for name, why, rows in reasons:
+            told.add_row(name, why, f"{rows:,}")
+        console.print(told)
+    for one in found:
+        if one.naive_times_in:
+            console.print(f"{one.name}: times without a zone were read as {one.naive_times_in}")
+        if one.unused:
+            console.print(f"{one.name}: not used: {', '.join(one.unused)}", style="dim")
+    inert(config)
+
+
+def inert(config: Config) -> None:
+    """Say which keys of the config this version reads but does not act on."""
+    if keys := config.not_in_effect():
+        console.print(f"not in effect in this version: {', '.join(keys)}", style="yellow")
+
+
+def event_types(types: Mapping[str, int], config: Config) -> None:
+    """Each event type, how often it comes, and what it says."""
+    table = Table(title="What people did", title_justify="left")
+    for heading in ("event type", "rows", "weight", "half-life"):
+        table.add_column(heading, justify="left" if heading == "event type" else "right")
+    for name, rows in sorted(types.items(), key=lambda pair: -pair[1]):
+        signal = config.signals.get(name)
+        if signal is None:
+            how = "taken off the purchase" if name in config.cleaning.returns else "no signal"
+            table.add_row(name, f"{rows:,}", how, "", style="dim")
+        else:
+            days = f"{signal.half_life_days:g} days" if signal.half_life_days else "never fades"
+            table.add_row(name, f"{rows:,}", f"{signal.weight:g}", days)
+    console.print(table)
+    if lost := [name for name in config.signals if name not in types]:
+        console.print(f"signals without a single event: {', '.join(lost)}", style="yellow")
+
+
+def removed(counts: Mapping[str, int], respelled: int) -> None:
+    """What cleaning took out."""
+    parts = [f"{rows:,} {why}" for why, rows in counts.items()]
+    parts += [f"{respelled:,} spellings of items joined"] if respelled else []
+    console.print("cleaning took out: " + ("; ".join(parts) or "nothing"))
+
+
+def comparison(rows: Sequence[Mapping[str, object]], cut: datetime | str) -> None:
+    """Rankers and the policy beside one another, one table per task."""
+    console.print(f"\nFitted on everything before {cut}, judged on what came after, full catalogue.")
+    for task in dict.fromkeys(str(row["task"]) for row in rows):
+        own = [row for row in rows if row["task"] == task]
+        table = Table(title=f"{_ABOUT.get(task, task)} ({own[0]['people']:,} people)",
+                      title_justify="left")  # fmt: skip
+        table.add_column("ranker")
+        for metric in _METRICS:
+            table.add_column(metric.replace("_at_", "@"), justify="right")
+        for name in dict.fromkeys(str(row["name"]) for row in own):
+            mine = {str(row["metric"]): row for row in own if row["name"] == name}
+            table.add_row(name, *(_cell(mine[metric]) for metric in _METRICS))
+        console.print(table)
+
+
+def _cell(row: Mapping[str, object]) -> str:
+    if row["low"] is None:
+        return f"{row['mean']:.3f}"
+    return f"{row['mean']:.3f} [dim]{row['low']:.3f}–{row['high']:.3f}[/dim]"
+
+
+def gains(found: Sequence[Gain], ladder: Sequence[tuple[str, str]]) -> None:
+    """What a more personal feed gained over recent popularity, and what follows from it."""
+    for gain in found:
+        console.print(
+            f"{gain.rung} by {gain.ranker}: {gain.gain:+.3f} ndcg@20 against popularity "
+            f"({gain.low:+.3f} to {gain.high:+.3f}, {gain.people:,} people) → {gain.verdict}"
+        )
+    console.print("ladder: " + " → ".join(f"{rung} ({name})" for rung, name in ladder))
+
+
+def feed(title: str, answer: Mapping[str, object], rows: int = 5) -> None:
+    """One feed as a table."""
+    table = Table(
+        title=f"{title}: {answer['decision']} ({answer['reason']}), up to {answer['rung']}",
+        title_justify="left",
+    )
+    for heading in ("", "title", "price", "rung", "ranker", "why"):
+        table.add_column(heading, justify="right" if heading in ("", "price") else "left")
+    items = answer["items"]
+    assert isinstance(items, list)
+    for item in items[:rows]:
+        price = "" if item["price"] is None else f"{item['price']:.2f} {item['currency']}"
+        name = item["title"] or item["item_id"]
+        table.add_row(str(item["position"]), name, price, item["rung"], item["ranker"], item["reason"])
+    console.print(table)

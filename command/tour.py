@@ -1,0 +1,65 @@
+"""The tour that `feeds demo` gives, from log to feed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import simulation
+from command import demo, show
+from features.config import load_config
+from features.engine import connect
+from features.home import Home
+from features.reading import read_tables, stop_if_too_many
+from training.bundle import open_bundle
+from training.jobs import promote, train
+
+
+def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: bool) -> None:
+    """Do the main job under `out` and show it; `stay`: keep serving until interrupted."""
+    start = time.perf_counter()
+    with show.progress_bar() as progress:
+        if example is not None and data is not None:
+            path = demo.bring_example(example, data, out / example)
+        else:
+            path = out / "shop" / "feeds.yaml"
+            simulation.simulate(simulation.SimulationConfig(), path.parent, progress=progress)
+    config, home = load_config(path), Home(path.parent / ".feeds")
+    with show.progress_bar() as progress:
+        tables = read_tables(connect(home.scratch()), config, path.parent, home.rejects, progress)
+    show.reports(tables.reports, config)
+    stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
+    with show.progress_bar() as progress:
+        trained = train(config, path.parent, home, progress=progress)
+    show.comparison(trained.measured.summary, trained.measured.cut)
+    show.gains(trained.measured.gains, trained.measured.ladder)
+    promote(config, home, trained.version)
+    _serve(home, path, demo.free_port(port), stay=stay, started=start)
+
+
+def _serve(home: Home, path: Path, port: int, *, stay: bool, started: float) -> None:
+    requests = demo.four_requests(open_bundle(home, None))
+    with show.progress_bar() as progress:
+        progress("starting the service", 0.5)
+        service = demo.served(home, port, workers=2)
+        url = service.__enter__()
+    try:
+        for title, request in requests.items():
+            show.feed(title, demo.ask(url, request))
+        show.console.print(f"\nDone in {time.perf_counter() - started:.0f} s. Where to look:")
+        show.console.print(f"  a feed     {demo.as_curl(url, next(iter(requests.values())))}", soft_wrap=True)
+        show.console.print(f"  API docs   {url}/")
+        show.console.print(
+            f"  the runs   mlflow ui --backend-store-uri sqlite:///{home.tracking_database}",
+            soft_wrap=True,
+        )
+        show.console.print(f"  the config {path}")
+        if stay:
+            show.console.print("\nServing until you press Ctrl-C.")
+            while True:
+                time.sleep(3600)
+        show.console.print(f"\nThe service has stopped; start it with: feeds serve -c {path}")
+    except KeyboardInterrupt:
+        show.console.print("stopped")
+    finally:
+        service.__exit__(None, None, None)

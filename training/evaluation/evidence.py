@@ -1,0 +1,74 @@
+"""Which steps a shop's ladder has: measured on its own past, not assumed.
+
+Within a rung the ranker with the higher ndcg speaks first. A ranker that is clearly worse than recent
+popularity on the same people (the whole 95 % interval of the paired difference below 0) does not
+speak at all: a more personal feed has to pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from features.config import RankerName, Rung
+from training.evaluation import metrics
+from training.evaluation.protocol import Outcome
+
+METRIC = "ndcg_at_20"
+FLOOR: RankerName = "popularity"
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a ranker gains over recent popularity on one rung, in ndcg, paired, with 95 %."""
+
+    rung: Rung
+    ranker: RankerName
+    task: str
+    people: int
+    gain: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """climb: clearly better; stay: clearly worse; unknown: neither is clear."""
+        return "climb" if self.low > 0 else "stay" if self.high < 0 else "unknown"
+
+
+def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> list[Gain]:
+    """Every ranker that needs a history against the floor, on each rung that was measured.
+
+    repeat: the shop's rule (allow | exclude) decides which task speaks for `one_to_one`
+    """
+    task_of = {"one_to_one": "all" if repeat == "allow" else "discovery", "context": "session"}
+    found = []
+    for rung, task in task_of.items():
+        mine = {one.name: one.values[METRIC] for one in outcomes if one.task == task}
+        if FLOOR not in mine:
+            continue
+        drawn = metrics.draws(len(mine[FLOOR]), count, seed)
+        for name, values in mine.items():
+            if name != FLOOR:
+                gap = metrics.interval(values - mine[FLOOR], drawn)
+                found.append(Gain(rung, name, task, len(values), gap.mean, gap.low, gap.high))
+    return found
+
+
+def choose_ladder(
+    measured: Sequence[Gain], rankers: Sequence[RankerName]
+) -> list[tuple[Rung, RankerName]]:
+    """The steps from the highest rung down; popularity, for whom nobody is a stranger, is the last.
+
+    A rung that nobody could be asked about takes the order of the other one.
+    """
+    personal = [name for name in rankers if name != FLOOR]
+    steps: list[tuple[Rung, RankerName]] = []
+    rungs: tuple[Rung, ...] = ("one_to_one", "context")
+    for rung in rungs:
+        told = [gain for gain in measured if gain.rung == rung] or list(measured)
+        by_name = {gain.ranker: gain for gain in told}
+        kept = [n for n in personal if n not in by_name or by_name[n].verdict != "stay"]
+        kept.sort(key=lambda n: -by_name[n].gain if n in by_name else 0.0)
+        steps += [(rung, name) for name in kept]
+    return [*steps, ("one_for_all", FLOOR)]
