@@ -1,4 +1,7 @@
-"""The command line: one short function per verb. Exit codes: 0 done, 1 refused or failed, 2 misuse."""
+"""The command line: one short function per verb.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong call.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,21 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from features.config import Config, RankerName, Rung, load_config
 from features.home import Home
 
-if TYPE_CHECKING:
-    from features.reading import TableReport
-
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Ranked feeds that personalise only as far as it pays.")  # fmt: skip
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="the shop's feeds.yaml")]
 HomePath = Annotated[
-    Path | None, typer.Option("--home", help="where everything is kept; default: .feeds beside the config")
+    Path | None,
+    typer.Option("--home", help="where everything is kept; default: .feeds beside the config"),
 ]
 HERE = Path("feeds.yaml")
 
@@ -42,10 +41,9 @@ def main() -> None:
         sys.exit(1)
 
 
-@contextmanager
-def _shop(path: Path, home: Path | None) -> Iterator[tuple[Config, Path, Home]]:
+def _shop(path: Path, home: Path | None) -> tuple[Config, Path, Home]:
     """The config, the directory it lies in, and its home."""
-    yield load_config(path), path.parent, Home(home or path.parent / ".feeds")
+    return load_config(path), path.parent, Home(home or path.parent / ".feeds")
 
 
 @app.command()
@@ -57,7 +55,7 @@ def simulate(
     events: int = 200_000,
     seed: int = 0,
 ) -> None:
-    """Make a shop and its magazine with known tastes: log, catalogue, config, and the truth apart."""
+    """Make a shop and its magazine with known tastes: log, catalogue, config, truth apart."""
     import simulation
     from command import show
 
@@ -76,88 +74,99 @@ def check(config: ConfigPath = HERE, home: HomePath = None) -> None:
     from features.engine import connect
     from features.reading import read_tables, stop_if_too_many
 
-    with _shop(config, home) as (shop, base, place):
-        with show.progress_bar() as progress:
-            connection = connect(place.scratch())
-            tables = read_tables(connection, shop, base, place.rejects, progress)
-        show.reports(tables.reports, shop)
-        types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow().to_pydict()
-        show.event_types(dict(zip(types["event_type"], types["rows"], strict=True)), shop)
-        show.console.print(f"rejected rows with their reasons: {place.rejects}")
-        stop_if_too_many(tables.reports, shop.contract.max_rejected_share, place.rejects)
+    shop, base, place = _shop(config, home)
+    with show.progress_bar() as progress:
+        connection = connect(place.scratch())
+        tables = read_tables(connection, shop, base, place.rejects, progress)
+    show.reports(tables.reports, shop)
+    types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow().to_pydict()
+    show.event_types(dict(zip(types["event_type"], types["rows"], strict=True)), shop)
+    show.console.print(f"rejected rows with their reasons: {place.rejects}")
+    stop_if_too_many(tables.reports, shop.contract.max_rejected_share, place.rejects)
 
 
 @app.command()
 def build(
     config: ConfigPath = HERE,
     home: HomePath = None,
-    as_of: Annotated[datetime | None, typer.Option(help="moment to describe (UTC); default: the last event")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(help="moment to describe (UTC); default: the last event")
+    ] = None,
 ) -> None:
     """Logs to feature set: clean, weigh, index; the same inputs are built once."""
     from command import show
     from features.build import build as build_features
 
-    with _shop(config, home) as (shop, base, place):
-        with show.progress_bar() as progress:
-            features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
-        show.event_types(features.manifest["event_types"], shop)
-        show.removed(features.manifest["removed"], features.manifest["respelled_items"])
-        show.inert(shop)
-        show.console.print(
-            f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "
-            f"{len(features.items):,} items as of {features.manifest['as_of']} in {features.directory}"
-        )
+    shop, base, place = _shop(config, home)
+    with show.progress_bar() as progress:
+        features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
+    show.event_types(features.manifest["event_types"], shop)
+    show.removed(features.manifest["removed"], features.manifest["respelled_items"])
+    show.inert(shop)
+    show.console.print(
+        f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "
+        f"{len(features.items):,} items as of {features.manifest['as_of']} in {features.directory}"
+    )
 
 
 @app.command()
 def train(
     config: ConfigPath = HERE,
     home: HomePath = None,
-    rankers: Annotated[str | None, typer.Option(help="comma-separated; default: the config's")] = None,
+    rankers: Annotated[
+        str | None, typer.Option(help="comma-separated; default: the config's")
+    ] = None,
 ) -> None:
     """Fit, judge on a time split, refit on everything, register; not served until promoted."""
     from command import show
     from training.jobs import train as run
 
-    with _shop(config, home) as (shop, base, place):
-        chosen = _rankers(rankers)
-        with show.progress_bar() as progress:
-            trained = run(shop, base, place, rankers=chosen, progress=progress)
-        show.comparison(trained.measured.summary, trained.measured.cut)
-        show.gains(trained.measured.gains, trained.measured.ladder)
-        for name, why in trained.skipped.items():
-            show.console.print(f"skipped {name}: {why}", style="yellow")
-        show.inert(shop)
-        show.console.print(
-            f"registered {trained.version} in {trained.seconds:.0f} s; "
-            f"serve it with: feeds promote -c {config} {trained.version}"
-        )
+    shop, base, place = _shop(config, home)
+    chosen = _rankers(rankers)
+    with show.progress_bar() as progress:
+        trained = run(shop, base, place, rankers=chosen, progress=progress)
+    show.comparison(trained.measured.summary, trained.measured.cut)
+    show.gains(trained.measured.gains, trained.measured.ladder)
+    for name, why in trained.skipped.items():
+        show.console.print(f"skipped {name}: {why}", style="yellow")
+    show.inert(shop)
+    show.console.print(
+        f"registered {trained.version} in {trained.seconds:.0f} s; "
+        f"serve it with: feeds promote -c {config} {trained.version}"
+    )
 
 
 @app.command()
 def evaluate(
     config: ConfigPath = HERE,
     home: HomePath = None,
-    model: Annotated[str | None, typer.Option(help="a version or `champion`; default: the champion, else the newest")] = None,
-    truth: Annotated[Path | None, typer.Option(help="Parquet of person_id, item_id: what they chose")] = None,
-    people: Annotated[Path | None, typer.Option(help="Parquet of person_id and optionally recent")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Parquet of person_id, item_id: what they chose")
+    ] = None,
+    people: Annotated[
+        Path | None, typer.Option(help="Parquet of person_id and optionally recent")
+    ] = None,
 ) -> None:
     """How a model did: on its time split, or on people and truth of your own."""
     from command import show
     from training.batch import judge_people
     from training.bundle import open_bundle
 
-    with _shop(config, home) as (_shop_config, _base, place):
-        bundle = open_bundle(place, model)
-        show.console.print(f"model {bundle.version}")
-        if truth is None and people is None:
-            show.comparison(bundle.manifest["summary"], bundle.manifest["test_from"])
-            return
-        if truth is None or people is None:
-            raise typer.BadParameter("give --truth and --people together")
-        with show.progress_bar() as progress:
-            rows = judge_people(bundle, people, truth, progress)
-        show.comparison(rows, "the model's moment")
+    _shop_config, _base, place = _shop(config, home)
+    bundle = open_bundle(place, model)
+    show.console.print(f"model {bundle.version}")
+    if truth is None and people is None:
+        show.comparison(bundle.manifest["summary"], bundle.manifest["test_from"])
+        return
+    if truth is None or people is None:
+        raise typer.BadParameter("give --truth and --people together")
+    with show.progress_bar() as progress:
+        rows = judge_people(bundle, people, truth, progress)
+    show.comparison(rows, "the model's moment")
 
 
 @app.command()
@@ -170,11 +179,13 @@ def promote(
     from command import show
     from training.jobs import promote as move
 
-    with _shop(config, home) as (shop, _, place):
-        done = move(shop, place, version)
-        if done.repaired:
-            show.console.print(f"repaired: {done.repaired}", style="yellow")
-        show.console.print(f"serving {done.version}" + (f", before: {done.before}" if done.before else ""))
+    shop, _, place = _shop(config, home)
+    done = move(shop, place, version)
+    if done.repaired:
+        show.console.print(f"repaired: {done.repaired}", style="yellow")
+    show.console.print(
+        f"serving {done.version}" + (f", before: {done.before}" if done.before else "")
+    )
 
 
 @app.command()
@@ -188,12 +199,14 @@ def serve(
     from command import show
     from command.demo import serve_command
 
-    with _shop(config, home) as (_, _, place):
-        if place.current() is None:
-            raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
-        command, environment = serve_command(place, port, workers)
-        show.console.print(f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/")
-        os.execve(command[0], command, environment)  # noqa: S606
+    _, _, place = _shop(config, home)
+    if place.current() is None:
+        raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
+    command, environment = serve_command(place, port, workers)
+    show.console.print(
+        f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/"
+    )
+    os.execve(command[0], command, environment)
 
 
 @app.command()
@@ -203,38 +216,48 @@ def rank(
     config: ConfigPath = HERE,
     home: HomePath = None,
     size: Annotated[int, typer.Option(min=1)] = 20,
-    model: Annotated[str | None, typer.Option(help="a version or `champion`; default: the champion, else the newest")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
+    ] = None,
     rung: Annotated[str | None, typer.Option(help="no higher than this rung")] = None,
     ranker: Annotated[str | None, typer.Option(help="let this one speak first")] = None,
-    repeat: Annotated[str | None, typer.Option(help="allow | exclude; default: the config's")] = None,
+    repeat: Annotated[
+        str | None, typer.Option(help="allow | exclude; default: the config's")
+    ] = None,
 ) -> None:
     """Rank feeds for many people at once, by the policy as in serving; needs no promoted model."""
     from command import show
-    from training.batch import rank_file
+    from training.batch import Wish, rank_file
     from training.bundle import open_bundle
 
-    with _shop(config, home) as (_, _, place):
-        bundle = open_bundle(place, model)
-        options: dict[str, Any] = {
-            "rung": _one_of(rung, Rung, "--rung"),
-            "ranker": _one_of(ranker, RankerName, "--ranker"),
-            "repeat": _one_of(repeat, ("allow", "exclude"), "--repeat"),
-        }
-        with show.progress_bar() as progress:
-            done = rank_file(bundle, people, out, size=size, progress=progress, **options)
-        show.console.print(
-            f"model {bundle.version}: {done.rows:,} rows for {done.people:,} people in "
-            f"{done.seconds:.1f} s → {out}"
-        )
-        for note in done.notes:
-            show.console.print(note, style="yellow")
+    _, _, place = _shop(config, home)
+    bundle = open_bundle(place, model)
+    wish = Wish(
+        size,
+        _one_of(ranker, RankerName, "--ranker"),
+        _one_of(rung, Rung, "--rung"),
+        _one_of(repeat, ("allow", "exclude"), "--repeat"),
+    )
+    with show.progress_bar() as progress:
+        done = rank_file(bundle, people, out, wish, progress)
+    show.console.print(
+        f"model {bundle.version}: {done.rows:,} rows for {done.people:,} people in "
+        f"{done.seconds:.1f} s → {out}"
+    )
+    for note in done.notes:
+        show.console.print(note, style="yellow")
 
 
 @app.command()
 def demo(
-    example: Annotated[str | None, typer.Option(help="a real log instead of the simulated shop")] = None,
+    example: Annotated[
+        str | None, typer.Option(help="a real log instead of the simulated shop")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="where that log lies")] = None,
-    out: Annotated[Path, typer.Option(help="where the demo keeps everything")] = Path(".feeds/demo"),
+    out: Annotated[Path, typer.Option(help="where the demo keeps everything")] = Path(
+        ".feeds/demo"
+    ),
     once: Annotated[bool, typer.Option(help="stop after the four feeds")] = False,
     port: int = 3000,
 ) -> None:
@@ -243,7 +266,9 @@ def demo(
 
     if (example is None) != (data is None):
         raise typer.BadParameter("--example and --data go together")
-    tour(out, example, data, port=port, stay=not once and sys.stdin.isatty() and sys.stdout.isatty())
+    tour(
+        out, example, data, port=port, stay=not once and sys.stdin.isatty() and sys.stdout.isatty()
+    )
 
 
 def _utc(moment: datetime | None) -> datetime | None:

@@ -64,9 +64,12 @@ def served(home: Home, port: int, workers: int) -> Iterator[str]:
     """Serve `home` in a process of its own while the block runs; yields the URL."""
     command, environment = serve_command(home, port, workers)
     log = home.scratch() / "service.log"
-    with log.open("wb") as output, subprocess.Popen(  # noqa: S603
-        command, env=environment, stdout=output, stderr=subprocess.STDOUT
-    ) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        ) as process,
+    ):
         try:
             url = f"http://127.0.0.1:{port}"
             _await_ready(process, url, log)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,7 +17,7 @@ from features.home import Progress as Tell
 from features.reading import TableReport
 from training.evaluation.evidence import Gain
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)  # a file has no width of its own
 errors = Console(stderr=True)
 _METRICS = ("ndcg_at_10", "ndcg_at_20", "recall_at_20", "hit_rate_at_20", "coverage_at_20")
 _ABOUT = {
@@ -36,7 +38,7 @@ def progress_bar() -> Iterator[Tell]:
 
 def reports(found: Sequence[TableReport], config: Config) -> None:
     """What was read, and what became of it."""
-    table = Table(title="What was read", title_justify="left")
+    table = Table(title="What was read", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("table", "files", "left out", "read", "accepted", "rejected", "share"):
         table.add_column(heading, justify="left" if heading in ("table", "files") else "right")
     for one in found:
@@ -47,7 +49,7 @@ def reports(found: Sequence[TableReport], config: Config) -> None:
     reasons = [(one.name, why, rows) for one in found for why, rows in one.reasons.items()]
     if reasons:
         told = Table(title="Why rows were rejected (a row may have several reasons)",
-                     title_justify="left")  # fmt: skip
+                     title_justify="left", box=SIMPLE_HEAD)  # fmt: skip
         told.add_column("table")
         told.add_column("reason")
         told.add_column("rows", justify="right")
@@ -70,7 +72,7 @@ def inert(config: Config) -> None:
 
 def event_types(types: Mapping[str, int], config: Config) -> None:
     """Each event type, how often it comes, and what it says."""
-    table = Table(title="What people did", title_justify="left")
+    table = Table(title="What people did", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("event type", "rows", "weight", "half-life"):
         table.add_column(heading, justify="left" if heading == "event type" else "right")
     for name, rows in sorted(types.items(), key=lambda pair: -pair[1]):
@@ -95,11 +97,13 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
 
 def comparison(rows: Sequence[Mapping[str, object]], cut: datetime | str) -> None:
     """Rankers and the policy beside one another, one table per task."""
-    console.print(f"\nFitted on everything before {cut}, judged on what came after, full catalogue.")
+    console.print(
+        f"\nFitted on everything before {cut}, judged on what came after, full catalogue."
+    )
     for task in dict.fromkeys(str(row["task"]) for row in rows):
         own = [row for row in rows if row["task"] == task]
         table = Table(title=f"{_ABOUT.get(task, task)} ({own[0]['people']:,} people)",
-                      title_justify="left")  # fmt: skip
+                      title_justify="left", box=SIMPLE_HEAD)  # fmt: skip
         table.add_column("ranker")
         for metric in _METRICS:
             table.add_column(metric.replace("_at_", "@"), justify="right")
@@ -130,6 +134,7 @@ def feed(title: str, answer: Mapping[str, object], rows: int = 5) -> None:
     table = Table(
         title=f"{title}: {answer['decision']} ({answer['reason']}), up to {answer['rung']}",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
     for heading in ("", "title", "price", "rung", "ranker", "why"):
         table.add_column(heading, justify="right" if heading in ("", "price") else "left")
@@ -138,5 +143,7 @@ def feed(title: str, answer: Mapping[str, object], rows: int = 5) -> None:
     for item in items[:rows]:
         price = "" if item["price"] is None else f"{item['price']:.2f} {item['currency']}"
         name = item["title"] or item["item_id"]
-        table.add_row(str(item["position"]), name, price, item["rung"], item["ranker"], item["reason"])
+        table.add_row(
+            str(item["position"]), name, price, item["rung"], item["ranker"], item["reason"]
+        )
     console.print(table)

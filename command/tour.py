@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import simulation
 from command import demo, show
@@ -39,27 +42,27 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
 
 def _serve(home: Home, path: Path, port: int, *, stay: bool, started: float) -> None:
     requests = demo.four_requests(open_bundle(home, None))
-    with show.progress_bar() as progress:
-        progress("starting the service", 0.5)
-        service = demo.served(home, port, workers=2)
-        url = service.__enter__()
-    try:
+    show.console.print("\nstarting the service …")
+    with demo.served(home, port, workers=2) as url:
         for title, request in requests.items():
             show.feed(title, demo.ask(url, request))
         show.console.print(f"\nDone in {time.perf_counter() - started:.0f} s. Where to look:")
-        show.console.print(f"  a feed     {demo.as_curl(url, next(iter(requests.values())))}", soft_wrap=True)
-        show.console.print(f"  API docs   {url}/")
-        show.console.print(
-            f"  the runs   mlflow ui --backend-store-uri sqlite:///{home.tracking_database}",
-            soft_wrap=True,
-        )
-        show.console.print(f"  the config {path}")
+        _signposts(home, path, url, requests)
         if stay:
             show.console.print("\nServing until you press Ctrl-C.")
-            while True:
-                time.sleep(3600)
-        show.console.print(f"\nThe service has stopped; start it with: feeds serve -c {path}")
-    except KeyboardInterrupt:
-        show.console.print("stopped")
-    finally:
-        service.__exit__(None, None, None)
+            with suppress(KeyboardInterrupt):
+                threading.Event().wait()
+    show.console.print(f"\nThe service has stopped; start it with: feeds serve -c {path}")
+
+
+def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, Any]]) -> None:
+    curl = demo.as_curl(url, next(iter(requests.values())))
+    database = f"sqlite:///{home.tracking_database}"
+    for what, where in {
+        "the service": f"{url}/feed",
+        "a feed": curl,
+        "API docs": f"{url}/",
+        "the runs": f"mlflow ui --backend-store-uri {database}",
+        "the config": str(path),
+    }.items():
+        show.console.print(f"  {what:12}{where}", soft_wrap=True, highlight=False)

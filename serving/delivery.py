@@ -1,4 +1,4 @@
-"""Follow the pointer file: a newly promoted bundle is opened beside and swapped in by one reference."""
+"""Follow the pointer file: a promoted bundle is opened beside and swapped in by one reference."""
 
 from __future__ import annotations
 
@@ -23,17 +23,19 @@ class Holder:
     desk: Desk | None = None
 
     def refresh(self) -> None:
-        """Open what the pointer names, unless it is open; what cannot be opened leaves the old one."""
+        """Open what the pointer names; what cannot be opened leaves the old one in place."""
         wanted = self.home.current()
         if wanted is None or (self.desk is not None and self.desk.bundle.version == wanted):
             return
         try:
             self.desk = Desk.of(Bundle.open(self.home.bundles / wanted))
         except (OSError, ValueError):
-            _log.exception("cannot serve %s; %s stays", wanted, self.desk and self.desk.bundle.version)
+            _log.exception(
+                "cannot serve %s; %s stays", wanted, self.desk and self.desk.bundle.version
+            )
             return
         gc.collect()
-        gc.freeze()  # what a bundle holds lives as long as the bundle: no collection need look at it
+        gc.freeze()  # what a bundle holds lives as long as it does: no need to look at it again
         _log.info("serving %s", wanted)
 
     async def follow(self) -> None:

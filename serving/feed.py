@@ -53,7 +53,8 @@ class Desk:
             usual = self.terms[request.placement]
         except KeyError:
             raise BadRequest(
-                "placement", f"there is no placement {request.placement!r}; there are {list(self.terms)}"
+                "placement",
+                f"there is no placement {request.placement!r}; there are {list(self.terms)}",
             ) from None
         if request.size is None and request.highest_rung is None:
             return usual
@@ -72,7 +73,9 @@ class Desk:
             bundle.timelines, np.array([row], dtype=np.int32), [recent], now,
             bundle.config.signals, bundle.config.session_signal(),
         )  # fmt: skip
-        consent = bool(bundle.consent[row]) if row >= 0 else bundle.config.shop.consent_default == "yes"
+        consent = (
+            bool(bundle.consent[row]) if row >= 0 else bundle.config.shop.consent_default == "yes"
+        )
         unknown = request.user_id is not None and row < 0
         return People(queries, np.array([consent]), np.array([unknown]))
 
@@ -96,20 +99,23 @@ class Desk:
         ladder, items = self.bundle.ladder, feeds.items[0]
         because = anchors(ladder, people, feeds)[0].tolist()
         scores, steps = feeds.scores[0].tolist(), feeds.steps[0].tolist()
-            return [
-            {
-                "position": place + 1,
-                "rung": ladder[steps[place]].rung,
-                "ranker": ladder[steps[place]].name,
-                "score": scores[place],
-                "reason": reason_text(
-                    self.bundle, ladder[steps[place]].rung, people.queries, 0,
-                    item=item, anchor=because[place],
-                ),
-                **self._details(item),
-            }
-            for place, item in enumerate(items[items >= 0].tolist())
-        ]  # fmt: skip
+        shown = []
+        for place, item in enumerate(items[items >= 0].tolist()):
+            step = ladder[steps[place]]
+            why = reason_text(
+                self.bundle, step.rung, people.queries, 0, item=item, anchor=because[place]
+            )
+            shown.append(
+                {
+                    "position": place + 1,
+                    **self._details(item),
+                    "rung": step.rung,
+                    "ranker": step.name,
+                    "score": scores[place],
+                    "reason": why,
+                }
+            )
+        return shown
 
     def _details(self, item: int) -> dict[str, Any]:
         shelf = self.bundle.catalogue

@@ -20,7 +20,7 @@ HOME, WORKERS = "FEEDS_HOME", "FEEDS_WORKERS"  # environment: where the bundles 
 
 
 class _NoTraceback(logging.Filter):
-    """A caller's mistake is not our crash: it must not fill the log, nor put people's data there."""
+    """A caller's mistake is no crash: it must not fill the log, nor put people's data there."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keep only what happened, without the values."""
@@ -44,7 +44,7 @@ class Feeds:
     def __init__(self) -> None:
         self.holder = Holder(Home(Path(os.environ.get(HOME, ".feeds"))))
 
-    @bentoml.on_startup
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def open(self) -> None:
         """Open the promoted bundle, then follow the pointer."""
         logging.getLogger("bentoml.serve").addFilter(_NoTraceback())
@@ -55,9 +55,9 @@ class Feeds:
         """Ready when there is something to answer with."""
         return self.holder.desk is not None
 
-    @bentoml.api
+    @bentoml.api  # type: ignore[untyped-decorator]
     async def feed(self, request: FeedRequest, /) -> FeedResponse:
-        """A ranked feed for a placement: for a customer, a visitor with a session, or a stranger."""
+        """A ranked feed for a placement: for a customer, a visitor or a perfect stranger."""
         desk = self.holder.desk
         if desk is None:
             return _json({"error": "no model has been promoted yet; run `feeds promote`"}, 503)

@@ -27,13 +27,15 @@ class Shelf:
 
     epoch_us:   length of an epoch, in which nothing changes
     cumulative: (n_epochs * n_items,) float64; epoch e holds e plus the shares summed so far
-    appeal:     see appeal(); season: (n_epochs, n_leaves) float32, yearly mean 1
+    season:     (n_epochs, n_leaves) float32, the demand over the year
+    news:       (n_epochs, n_leaves) float32, the appeal of all articles of a leaf
     """
 
     start_us: int
     epoch_us: int
     cumulative: NDArray[np.float64]
     season: NDArray[np.float32]
+    news: NDArray[np.float32]
     catalogue: Catalogue
     config: SimulationConfig
 
@@ -61,15 +63,19 @@ def make_shelf(config: SimulationConfig, catalogue: Catalogue) -> Shelf:
     """Sum up the appeal of all items, epoch by epoch."""
     hours = max(2, -(-24 * config.days * len(catalogue) // SHELF_CELLS))
     epochs = -(-24 * config.days // hours)
+    leaves = catalogue.leaves
     cumulative = np.empty((epochs, len(catalogue)))
+    news = np.empty((epochs, len(leaves)), dtype=np.float32)
     for epoch in range(epochs):
         begin = config.start_us + epoch * hours * HOUR_US
-        total = np.cumsum(appeal(config, catalogue, begin, begin + hours * HOUR_US))
+        strength = appeal(config, catalogue, begin, begin + hours * HOUR_US)
+        total = np.cumsum(strength)
         cumulative[epoch] = epoch + total / total[-1]
-    season = _season(config, catalogue.leaves, epochs, hours)
+        news[epoch] = np.add.reduceat(strength, catalogue.group_start[:-1])[len(leaves) :]
     return Shelf(
-        config.start_us, hours * HOUR_US, cumulative.ravel(), season, catalogue, config
-    )
+        config.start_us, hours * HOUR_US, cumulative.ravel(),
+        _season(config, leaves, epochs, hours), news, catalogue, config,
+    )  # fmt: skip
 
 
 def appeal(

@@ -71,13 +71,23 @@ def make_sessions(
     device = np.where(device == NONE, people.device[person, 0], device)
     in_app = (login == 0) & (rng.random(len(person)) < 0.08)
     in_app &= start_us >= people.joined_us[person]
-    epoch = world.shelf.epoch(start_us)
+    magazine = rng.random(len(person)) < people.reading[person]
     return Sessions(
         person=person, start_us=start_us, looks=looks,
-        focus=draw_leaf(rng, people.taste[person] * world.shelf.season[epoch]),
-        magazine=rng.random(len(person)) < people.reading[person],
+        focus=_focus(world, rng, person, start_us, magazine), magazine=magazine,
         login=login, visitor=np.where(in_app, NONE, device),
     )  # fmt: skip
+
+
+def _focus(
+    world: World, rng: np.random.Generator, person: NDArray[np.int64],
+    start_us: NDArray[np.int64], magazine: NDArray[np.bool_],
+) -> NDArray[np.int64]:  # fmt: skip
+    """(n,) what each session is about: taste and season, and for readers what is new."""
+    epoch = world.shelf.epoch(start_us)
+    weight = world.people.taste[person] * world.shelf.season[epoch]
+    weight[magazine] *= world.shelf.news[epoch[magazine]]
+    return draw_leaf(rng, weight)
 
 
 def _joining(world: World, person: NDArray[np.int64]) -> NDArray[np.bool_]:

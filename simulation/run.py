@@ -126,15 +126,12 @@ def _visits(world: World) -> NDArray[np.int64]:
 
 
 def _chunk_bounds(world: World, visits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n_chunks + 1,) even numbers of people with about as many events each.
-
-    Even, since neighbours 2k and 2k + 1 may share a device
-    """
+    """(n_chunks + 1,) rows of People that cut them into chunks of about as many events each."""
     config = world.config
     chunks = max(1, round(config.events / config.chunk_events))
     until = np.cumsum(visits + visits.mean() / 10)
     inner = np.searchsorted(until, until[-1] * np.arange(1, chunks) / chunks)
-    return np.asarray(np.r_[0, inner // 2 * 2, len(visits)])
+    return np.asarray(np.r_[0, inner, len(visits)])
 
 
 def _event_names(world: World) -> EventNames:

@@ -116,10 +116,13 @@ def test_nothing_happens_to_an_item_before_it_is_published_or_outside_the_window
 
 
 def test_new_items_arrive_on_the_way_and_articles_age_fast(shop):
-    clean = shop.clean()
-    age = (clean.occurred_at - clean.published_at).dt.total_seconds() / 86_400
+    clean, half = shop.clean(), SMALL.start + pd.Timedelta(days=SMALL.days / 2)
+    new = clean[clean.published_at.between(SMALL.start, half)]  # seen for 30 days at least
+    age = (new.occurred_at - new.published_at).dt.days
+    reads, views = (age[new.event_type == kind] for kind in ("read", "view"))
     assert (shop.items.published_at > SMALL.start).mean() > 0.2
-    assert age[clean.event_type == "read"].median() < age[clean.event_type == "view"].median() / 3
+    assert (reads < 8).sum() > 2 * reads.between(8, 15).sum()
+    assert (views < 8).sum() < 2 * views.between(8, 15).sum()
 
 
 def test_products_are_viewed_and_bought_and_articles_are_read(shop):
@@ -145,7 +148,7 @@ def test_people_log_in_halfway_and_the_link_starts_there(shop):
     site = site[site.user_id != ""]
     known = site.user_id.notna()
     login = known.groupby(site.session_id).agg(["first", "last"])
-    assert (~login["first"] & login["last"]).sum() > 50
+    assert (~login["first"])[login["last"]].mean() > 0.1
     assert not (login["first"] & ~login["last"]).any()
     links = shop.read("identities").set_index(["visitor_id", "user_id"]).linked_at
     first = site[known].groupby(["visitor_id", "user_id"]).occurred_at.min()

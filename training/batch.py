@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.config import RankerName, Rung
-from features.home import Progress, silent
-from features.types import Int32
+from features.home import Progress, silent, written_beside
+from features.types import Int32, Ragged
 from training.bundle import Bundle, terms
+from training.evaluation import protocol
 from training.policy import Feeds, People, Step, anchors, decide
 from training.queries import queries_for
 from training.reasons import reason_text
@@ -50,7 +54,7 @@ class Requests:
             raise ValueError(f"people need a column person_id; there are {list(people)}")
         if unknown := set(people) - {"person_id", "user_id", "recent"}:
             raise ValueError(
-                f"people have columns {sorted(unknown)} that mean nothing here; "
+                f"people have columns {sorted(map(str, unknown))} that mean nothing here; "
                 "there may be person_id, user_id and recent"
             )
         missing = np.flatnonzero(people["person_id"].isna())
@@ -64,51 +68,165 @@ class Requests:
 
 def as_id(value: Any) -> str:
     """Ids are text; a whole float prints without its .0, nothing at all is the empty id."""
-    if value is None or (isinstance(value, float) and np.isnan(value)):
+    if _nothing(value):
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
+def _nothing(value: Any) -> bool:
+    """None, NaN and pandas' NA: a value that is not there."""
+    return (
+        value is None or (not hasattr(value, "__len__") and value != value) or str(value) == "<NA>"
+    )
+
+
 def _ids(recent: Any, row: int) -> list[str]:
-    if recent is None or (isinstance(recent, float) and np.isnan(recent)):
+    if _nothing(recent):
         return []
     if isinstance(recent, str) or not hasattr(recent, "__iter__"):
         raise ValueError(f"people: row {row}: recent is {recent!r}, not a list of item ids")
     return [as_id(item) for item in recent]
 
 
-def rank_people(
-    bundle: Bundle, people: pd.DataFrame, *, size: int = 20, ranker: RankerName | None = None,
-    rung: Rung | None = None, repeat: Literal["allow", "exclude"] | None = None,
-    progress: Progress = silent,
-) -> pa.Table:  # fmt: skip
-    """Rank `size` items for each row of `people`; fewer only when the catalogue has fewer.
+@dataclass(frozen=True)
+class Served:
+    """Feeds of one chunk, and what they were made from."""
+
+    names: list[str]
+    ladder: Sequence[Step]
+    people: People
+    feeds: Feeds
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a batch asks for.
 
     ranker: let this one speak first; rung: allow no higher one; repeat: override the shop's rule
+    """
+
+    size: int = 20
+    ranker: RankerName | None = None
+    rung: Rung | None = None
+    repeat: Literal["allow", "exclude"] | None = None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What a batch came to."""
+
+    rows: int
+    people: int
+    seconds: float
+    notes: list[str]
+
+
+def rank_people(
+    bundle: Bundle, people: pd.DataFrame, wish: Wish | None = None, progress: Progress = silent
+) -> pa.Table:
+    """Rank for each row of `people` (see Requests); fewer than `size` only when there are fewer.
+
     returns: person_id, item_id, rank (from 1), score, rung, ranker, reason
     """
-    requests = Requests.of(people)
-    ladder = bundle.forced(ranker) if ranker else bundle.ladder
-    items = bundle.catalogue.shown(None)
-    wanted = terms(bundle.config, bundle.catalogue, items, size, repeat=repeat,
-                   highest_rung=rung or "one_to_one")  # fmt: skip
-    parts = []
-    for start, rows in _chunks(len(requests)):
-        progress("ranking", start / len(requests))
-        asking = people_of(bundle, [requests.user_id[r] for r in rows],
-                           [requests.recent[r] for r in rows])  # fmt: skip
-        feeds = decide(ladder, asking, wanted)
-        names = [requests.person_id[r] for r in rows]
-        parts.append(as_table(bundle, ladder, names, asking, feeds))
-    progress("ranked", 1.0)
+    parts = list(_ranked(bundle, Requests.of(people), wish or Wish(), progress))
     return pa.concat_tables(parts) if parts else RANKED.empty_table()
+
+
+def rank_file(
+    bundle: Bundle, people: Path, out: Path, wish: Wish, progress: Progress = silent
+) -> Ranked:
+    """Rank for the people in one Parquet file into another, chunk by chunk."""
+    start = time.perf_counter()
+    requests = Requests.of(_frame(people))
+    rows = 0
+    with written_beside(out) as beside, pq.ParquetWriter(beside, RANKED) as writer:
+        for part in _ranked(bundle, requests, wish, progress):
+            writer.write_table(part)
+            rows += part.num_rows
+    return Ranked(rows, len(requests), time.perf_counter() - start, _notes(bundle, requests))
+
+
+def judge_people(
+    bundle: Bundle, people: Path, truth: Path, progress: Progress = silent
+) -> list[dict[str, object]]:
+    """How the model's feeds for `people` meet `truth` (person_id, item_id), as summary rows."""
+    requests, wanted = Requests.of(_frame(people)), _frame(truth)
+    if missing := {"person_id", "item_id"} - set(wanted):
+        raise ValueError(f"{truth} lacks {sorted(missing)}; it has {list(wanted)}")
+    row_of = {name: row for row, name in enumerate(requests.person_id)}
+    rows: list[set[int]] = [set() for _ in row_of]
+    items = bundle.catalogue.find([as_id(item) for item in wanted["item_id"]])
+    unlisted = len(bundle.catalogue)  # an item that the model cannot know is wanted all the same
+    for place, (name, item) in enumerate(zip(wanted["person_id"], items.tolist(), strict=True)):
+        if as_id(name) in row_of:
+            rows[row_of[as_id(name)]].add(item if item >= 0 else unlisted + place)
+    asked = np.array([r for r, row in enumerate(rows) if row], dtype=np.int64)
+    if not asked.size:
+        raise ValueError(f"nobody of {people} is in {truth}; both name people by person_id")
+    feeds = np.concatenate(
+        [
+            served.feeds.items
+            for served in _feeds(bundle, requests, Wish(size=max(protocol.KS)), progress)
+        ]
+    )
+    truths = Ragged.of([sorted(rows[r]) for r in asked])
+    outcome = protocol.judge(feeds[asked], truths, name="policy", task="given", n_items=unlisted)
+    options = bundle.config.training
+    return protocol.summary([outcome], options.bootstrap_draws, options.seed)
+
+
+def _frame(path: Path) -> pd.DataFrame:
+    """A Parquet file with ids as they are: a null does not turn whole numbers into floats."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist")
+    import pandas as pd
+
+    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _feeds(bundle: Bundle, requests: Requests, wish: Wish, progress: Progress) -> Iterator[Served]:
+    ladder = bundle.forced(wish.ranker) if wish.ranker else bundle.ladder
+    wanted = terms(
+        bundle.config, bundle.catalogue, bundle.catalogue.shown(None), wish.size,
+        repeat=wish.repeat, highest_rung=wish.rung or "one_to_one",
+    )  # fmt: skip
+    for start in range(0, len(requests), CHUNK):
+        progress("ranking", start / len(requests))
+        part = slice(start, start + CHUNK)
+        people = people_of(bundle, requests.user_id[part], requests.recent[part])
+        feeds = decide(ladder, people, wanted)
+        yield Served(requests.person_id[part], ladder, people, feeds)
+    progress("ranked", 1.0)
+
+
+def _ranked(
+    bundle: Bundle, requests: Requests, wish: Wish, progress: Progress
+) -> Iterator[pa.Table]:
+    for served in _feeds(bundle, requests, wish, progress):
+        yield as_table(bundle, served)
+
+
+def _notes(bundle: Bundle, requests: Requests) -> list[str]:
+    """What a reader of the result should know."""
+    strangers = int((bundle.persons.indices([f"u:{u}" for u in requests.user_id]) < 0).sum())
+    named = [item for one in requests.recent for item in one]
+    lost = int((bundle.catalogue.find(named) < 0).sum())
+    notes = (
+        [f"{strangers:,} of {len(requests):,} people are not in the model's log"]
+        if strangers
+        else []
+    )
+    return notes + (
+        [f"{lost:,} of {len(named):,} recent items are not in its catalogue"] if lost else []
+    )
 
 
 def people_of(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]]) -> People:
     """People by user id and current session, at the model's moment; unknown items are left out."""
     rows = bundle.persons.indices([f"u:{user}" for user in users])
     flat = bundle.catalogue.find([item for one in recent for item in one])
-    ends = np.cumsum([len(one) for one in recent])[:-1] if len(recent) else []
+    ends = np.cumsum([len(one) for one in recent], dtype=np.int64)[:-1]
     sessions: list[Int32] = [one[one >= 0] for one in np.split(flat, ends)]
     config = bundle.config
     queries = queries_for(
@@ -120,10 +238,9 @@ def people_of(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[st
     return People(queries, consent, rows < 0)
 
 
-def as_table(
-    bundle: Bundle, ladder: Sequence[Step], names: Sequence[str], people: People, feeds: Feeds
-) -> pa.Table:
+def as_table(bundle: Bundle, served: Served) -> pa.Table:
     """Feeds as rows of `RANKED`, person by person, best first."""
+    ladder, people, feeds = served.ladder, served.people, served.feeds
     row, place = np.nonzero(feeds.items >= 0)
     items, steps = feeds.items[row, place], feeds.steps[row, place]
     because = anchors(ladder, people, feeds)[row, place]
@@ -135,7 +252,7 @@ def as_table(
     ]
     return pa.table(
         {
-            "person_id": [names[r] for r in row.tolist()],
+            "person_id": [served.names[r] for r in row.tolist()],
             "item_id": bundle.catalogue.ids.texts(items),
             "rank": (place + 1).astype(np.int32),
             "score": feeds.scores[row, place],
@@ -145,9 +262,3 @@ def as_table(
         },
         schema=RANKED,
     )
-
-
-def _chunks(rows: int) -> Iterator[tuple[int, range]]:
-    for start in range(0, rows, CHUNK):
-        yield start, range(start, min(start + CHUNK, rows))
-

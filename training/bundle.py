@@ -86,7 +86,7 @@ class Bundle:
         return list(dict.fromkeys(step.name for step in self.ladder))
 
     def forced(self, name: RankerName) -> list[Step]:
-        """A ladder on which `name` speaks first, on all that is known; the strangers' ranker fills."""
+        """A ladder on which `name` speaks first; the ranker for strangers fills."""
         rest = [step for step in self.ladder if step.rung == "one_for_all" and step.name != name]
         return [*alone(name, self.ranker(name)), *rest]
 
@@ -98,9 +98,7 @@ def alone(name: RankerName, ranker: Ranker) -> list[Step]:
     return [Step("one_to_one", name, ranker), Step("context", name, ranker)]
 
 
-def terms(
-    config: Config, catalogue: Catalogue, items: Items, size: int, **options: Any
-) -> Terms:
+def terms(config: Config, catalogue: Catalogue, items: Items, size: int, **options: Any) -> Terms:
     """The terms of a feed under the shop's repeat rules; `repeat` in the options overrides them."""
     keeps_away = np.array(config.keeps_away(options.pop("repeat", None)), dtype=np.bool_)
     in_session = np.array(config.keeps_away_in_session(), dtype=np.bool_)
@@ -141,9 +139,18 @@ def _not_sessions(persons: IdTable) -> Int64:
 
 
 def open_bundle(home: Home, wanted: str | None) -> Bundle:
-    """Open `wanted`, else the promoted version, else the newest; NoModel says how to get one."""
+    """Open `wanted` (v3, 3, champion), else the promoted version, else the newest.
+
+    Raises NoModel, which says how to get one.
+    """
     versions = bundle_versions(home)
-    version = wanted or home.current() or (versions[-1] if versions else None)
+    if wanted and wanted != "champion":
+        wanted = f"v{wanted.removeprefix('v')}"
+    version = (
+        (wanted if wanted != "champion" else None)
+        or home.current()
+        or (versions[-1] if versions else None)
+    )
     if version is None:
         raise NoModel(f"no model under {home.root}; run `feeds train` first")
     if version not in versions:

@@ -47,7 +47,7 @@ class Catalogue:
         return cls(
             ids=IdTable.of(table["item_id"].tolist()),
             folded=IdTable.of(table["item_id"].str.lower().tolist()),
-            kinds=table["kind"].map(dict(zip(KINDS, range(len(KINDS)), strict=True))).to_numpy(np.int8),
+            kinds=np.array([KINDS.index(kind) for kind in table["kind"]], dtype=np.int8),
             available=table["available"].to_numpy(np.bool_),
             prices=table["price"].to_numpy(np.float32),
             currencies=Texts.of(table["currency"].fillna(currency).tolist()),

@@ -127,7 +127,11 @@ def _outcomes(
     everything = slice(0, len(catalogue))
     return [
         protocol.evaluate(
-            ladder, name, task, terms(config, catalogue, everything, SIZE, repeat=task.repeat), catalogue
+            ladder,
+            name,
+            task,
+            terms(config, catalogue, everything, SIZE, repeat=task.repeat),
+            catalogue,
         )
         for task in asked
         for name, ladder in ladders.items()
@@ -177,7 +181,9 @@ def _params(config: Config, fitted: Mapping[RankerName, Ranker]) -> dict[str, ob
     options = config.training.model_dump(mode="json")
     params: dict[str, object] = {f"{n}.{k}": v for n in fitted for k, v in options[n].items()}
     params |= {"seed": config.training.seed, "rankers": list(fitted)}
-    params["popularity.found_half_life_days"] = getattr(fitted[evidence.FLOOR], "half_life_days", None)
+    params["popularity.found_half_life_days"] = getattr(
+        fitted[evidence.FLOOR], "half_life_days", None
+    )
     return params
 
 

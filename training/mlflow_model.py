@@ -18,11 +18,12 @@ class FeedModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined,misc]
         self.bundle = Bundle.open(Path(context.artifacts["bundle"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """One row per person and item; params: {"size": 20}. MLflow would take types for a schema."""
-        from training.batch import rank_people
+        """One row per person and item; params: {"size": 20}."""
+        from training.batch import Wish, rank_people
 
         del context
-        return rank_people(self.bundle, model_input, size=int((params or {}).get("size", 20))).to_pandas()
+        wish = Wish(size=int((params or {}).get("size", 20)))
+        return rank_people(self.bundle, model_input, wish).to_pandas()
 
 
 mlflow.models.set_model(FeedModel())

@@ -1,8 +1,8 @@
 """The one policy: (people, what they may be shown, a ladder of rankers) -> decisions and feeds.
 
-Pure: the evaluation, `feeds rank` and the service all call `decide`, so what is measured is what is
-served. A rung is how much knowledge a feed uses; each step of the ladder sees only what its rung may
-know, and the feed is filled from the top step down with one exclude set.
+Pure: the evaluation, `feeds rank` and the service all call `decide`, so what is measured is what
+is served. A rung is how much knowledge a feed uses; each step of the ladder sees only what its rung
+may know, and the feed is filled from the top step down with one exclude set.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Terms:
 
     items:      what may be shown at all         highest_rung: the limit of placement and request
     kinds:      (n_items,) int8, index into KINDS
-    keeps_away: (n_signals, n_kinds) bool, after such an event, is an item of the kind not shown again?
+    keeps_away: (n_signals, n_kinds) bool, is an item of the kind not shown after such an event?
     keeps_away_in_session: (n_signals, n_kinds) bool, the same within the current session
     on_too_few: below `min_items`: suppress; pad with what the person has; or leave it shorter
     """
@@ -103,7 +103,8 @@ class Feeds:
     """Decisions and feeds, a row per person.
 
     items:    (n, size) int32, best first, -1 where the feed is over
-    scores:   (n, size) float32, of the ranker that spoke     steps: (n, size) int8, index in the ladder
+    scores:   (n, size) float32, of the ranker that spoke
+    steps:    (n, size) int8, index in the ladder, -1 where the feed is over
     rungs:    (n,) int8, the rung that the person could have
     decisions, reasons: (n,) int8
     """
@@ -221,11 +222,11 @@ class _Filling:
     def _shown(self, rows: Int64) -> Ragged:
         items = self.items[rows]
         lengths = (items >= 0).sum(axis=1)
-        return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), items[items >= 0])
+        return Ragged(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), items[items >= 0]
+        )
 
-    def _append(
-        self, rows: Int64, step: int, items: Int32, scores: Float32, size: int
-    ) -> None:
+    def _append(self, rows: Int64, step: int, items: Int32, scores: Float32, size: int) -> None:
         filled = (self.items[rows] >= 0).sum(axis=1)
         wanted = np.minimum((items >= 0).sum(axis=1), size - filled)
         source = np.arange(items.shape[1]) < wanted[:, None]

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -79,13 +80,17 @@ class Tracker:
             mlflow.log_dict(self.config.model_dump(mode="json"), "config.json")
             for name, figure in plots.items():
                 mlflow.log_figure(figure, f"plots/{name}.png")
-            model = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_PYFUNC),
-                artifacts={"bundle": str(bundle)},
-                signature=_SIGNATURE,
-                pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # it advises types and an input example
+                model = mlflow.pyfunc.log_model(
+                    name="model",
+                    python_model=str(_PYFUNC),
+                    artifacts={"bundle": str(bundle)},
+                    signature=_SIGNATURE,
+                    pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
+                )
             return self._register(client, model.model_uri, run.info.run_id)
 
     def _register(self, client: mlflow.MlflowClient, source: str, run_id: str) -> int:

@@ -1,8 +1,8 @@
 """Which steps a shop's ladder has: measured on its own past, not assumed.
 
-Within a rung the ranker with the higher ndcg speaks first. A ranker that is clearly worse than recent
-popularity on the same people (the whole 95 % interval of the paired difference below 0) does not
-speak at all: a more personal feed has to pay.
+Within a rung the ranker with the higher ndcg speaks first. A ranker that is clearly worse than
+recent popularity on the same people (the whole 95 % interval of the paired difference below 0) does
+not speak at all: a more personal feed has to pay.
 """
 
 from __future__ import annotations
@@ -41,15 +41,16 @@ def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> li
 
     repeat: the shop's rule (allow | exclude) decides which task speaks for `one_to_one`
     """
-    task_of = {"one_to_one": "all" if repeat == "allow" else "discovery", "context": "session"}
-    found = []
+    usual = "all" if repeat == "allow" else "discovery"
+    task_of: dict[Rung, str] = {"one_to_one": usual, "context": "session"}
+    found: list[Gain] = []
     for rung, task in task_of.items():
         mine = {one.name: one.values[METRIC] for one in outcomes if one.task == task}
         if FLOOR not in mine:
             continue
         drawn = metrics.draws(len(mine[FLOOR]), count, seed)
         for name, values in mine.items():
-            if name != FLOOR:
+            if name != "policy" and name != FLOOR:
                 gap = metrics.interval(values - mine[FLOOR], drawn)
                 found.append(Gain(rung, name, task, len(values), gap.mean, gap.low, gap.high))
     return found

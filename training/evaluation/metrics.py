@@ -1,8 +1,8 @@
 """Ranking metrics per person over the full catalogue, and what may be said of their mean.
 
-Feeds are (n, size) item indices, best first, -1 where a feed is over: a missing item is a miss, so a
-short feed is never scored as if it were a full one. `truth` holds each person's distinct items that
-the feed should have found; everybody in it has at least one.
+Feeds are (n, size) item indices, best first, -1 where a feed is over: a missing item is a miss, so
+a short feed is never scored as if it were a full one. `truth` holds each person's distinct items
+that the feed should have found; everybody in it has at least one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def hits(feeds: Int32, truth: Ragged) -> Bool:
 
 def recall(hit: Bool, wanted: Int64, k: int) -> Float64:
     """(n,) share of what each person wanted that is among the first k; wanted: (n,) counts."""
-    return hit[:, :k].sum(axis=1) / wanted
+    return np.asarray(hit[:, :k].sum(axis=1) / wanted, dtype=np.float64)
 
 
 def hit_rate(hit: Bool, k: int) -> Float64:
     """(n,) 1 where anything wanted is among the first k, else 0."""
-    return hit[:, :k].any(axis=1).astype(np.float64)
+    return np.asarray(hit[:, :k].any(axis=1), dtype=np.float64)
 
 
 def ndcg(hit: Bool, wanted: Int64, k: int) -> Float64:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from features.config import Config
+from features.config import Config, RankerName
 from features.split import Split
 from features.timelines import Timelines
 from features.types import Bool, Float64, Int32, Int64, Ragged, row_numbers
@@ -25,6 +25,7 @@ from training.policy import People, Step, Terms, decide
 from training.queries import queries_for
 
 KS = (10, 20)
+Judged = RankerName | Literal["policy"]  # whose feeds are judged
 CHUNK = 512  # people scored at once: bounds memory to CHUNK x n_items floats
 
 
@@ -43,7 +44,7 @@ class Outcome:
     """How one ladder did on one task: per-person values by metric, and the coverage."""
 
     task: str
-    name: str
+    name: Judged
     values: dict[str, Float64]
     coverage: dict[str, float]
 
@@ -59,17 +60,19 @@ def tasks(split: Split, config: Config) -> list[Task]:
 
 
 def evaluate(
-    ladder: Sequence[Step], name: str, task: Task, terms: Terms, catalogue: Catalogue
+    ladder: Sequence[Step], name: Judged, task: Task, terms: Terms, catalogue: Catalogue
 ) -> Outcome:
     """Feeds for everybody in the task, judged."""
     parts = [
         decide(ladder, task.people.take(rows), terms).items
         for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
     ]
-    return judge(np.concatenate(parts), task.truth, name=name, task=task.name, n_items=len(catalogue))
+    return judge(
+        np.concatenate(parts), task.truth, name=name, task=task.name, n_items=len(catalogue)
+    )
 
 
-def judge(feeds: Int32, truth: Ragged, *, name: str, task: str, n_items: int) -> Outcome:
+def judge(feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int) -> Outcome:
     """Metrics of given feeds (n, size) against `truth`."""
     hit, wanted = metrics.hits(feeds, truth), np.diff(truth.indptr)
     values: dict[str, Float64] = {}
@@ -141,7 +144,12 @@ def _half_sessions(split: Split, rows: Int64, wanted: Bool, config: Config) -> T
 
 def _people(split: Split, rows: Int64, recent: list[Int32], config: Config) -> People:
     queries = queries_for(
-        split.past, rows.astype(np.int32), recent, split.cut_us, config.signals, config.session_signal()
+        split.past,
+        rows.astype(np.int32),
+        recent,
+        split.cut_us,
+        config.signals,
+        config.session_signal(),
     )
     everybody = np.ones(len(queries), dtype=np.bool_)  # measuring asks nobody for consent to serve
     return People(queries, everybody, ~everybody)
@@ -166,7 +174,7 @@ def _ragged(keys: Int64, rows: int, n_items: int) -> Ragged:
 
 
 def by_name(rows: Sequence[Mapping[str, object]], task: str, metric: str) -> dict[str, float]:
-    """name -> mean, out of a summary."""
+    """Name -> mean, out of a summary."""
     return {
         str(row["name"]): float(str(row["mean"]))
         for row in rows

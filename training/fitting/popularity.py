@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from features.config import PopularityOptions, Signal
@@ -32,11 +34,11 @@ def _best_half_life(
     last = int(timelines.occurred_us.max())
     slices = np.linspace(test_cut(timelines, None), last, _MOMENTS + 1).astype(np.int64)
     totals = np.zeros(len(candidates))
-    for begin, end in zip(slices[:-1], slices[1:], strict=True):
-        split = time_split(timelines, int(begin))
+    for begin, end in pairwise(slices.tolist()):
+        split = time_split(timelines, begin)
         next_items = split.future.items[split.future.occurred_us < end]
         for place, days in enumerate(candidates):
-            counts = recent_popularity(split.past, int(begin), days, signals)
+            counts = recent_popularity(split.past, begin, days, signals)
             ranks = np.empty(counts.size)
             ranks[np.argsort(-counts, kind="stable")] = np.arange(1, counts.size + 1)
             totals[place] += (1 / ranks[next_items]).sum()

@@ -53,4 +53,5 @@ class AlsRanker(Ranker):
         """A = Y'Y + Y'(C - I)Y + regularization I, with the history's factors and confidences."""
         factors = self.item_factors[own.indices]
         extra = np.float32(self.confidence_scale) * own.data
-        return self.gram + (factors.T * extra) @ factors, factors, 1 + extra
+        system = np.asarray(self.gram + (factors.T * extra) @ factors, dtype=np.float32)
+        return system, factors, 1 + extra

@@ -39,4 +39,5 @@ def _at_least(scores: Float32, chosen: Int64, k: int) -> Int64:
     """Those of `chosen` that reach the k-th highest score, ties and all, in index order."""
     values = scores[chosen]
     cut = np.partition(values, values.size - k)[values.size - k]
-    return chosen[values >= cut]
+    kept: Int64 = chosen[values >= cut]
+    return kept

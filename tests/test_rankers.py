@@ -1,0 +1,211 @@
+"""The one contract that every ranker keeps, and what each is there for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import worlds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from features import arrays
+from features.config import Training
+from features.types import DAY_US, Ragged
+from training.fitting import CannotFit, fit
+from training.rankers import RANKERS
+from training.rankers.base import Allowed, Queries
+from training.rankers.topk import best
+
+EVERYTHING = slice(0, worlds.N_ITEMS)
+
+
+@pytest.fixture(scope="module")
+def past():
+    return worlds.two_tastes()
+
+
+@pytest.fixture(scope="module", params=list(RANKERS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def fitted(past):
+    options = Training.model_validate({"als": {"factors": 2, "regularization": 0.1}})
+    return {n: fit(n, past, worlds.NOW_US, options, worlds.SIGNALS) for n in RANKERS}
+
+
+@pytest.fixture
+def ranker(fitted, name):
+    return fitted[name]
+
+
+def allowed(rows, excluded=None, items=EVERYTHING):
+    return Allowed(items, Ragged.of(excluded) if excluded else Ragged.empty(rows))
+
+
+class TestEveryRanker:
+    def test_scores_a_person_the_same_alone_or_in_a_batch(self, ranker, past):
+        together = ranker.score(worlds.asking(past, range(8)))
+        alone = np.concatenate([ranker.score(worlds.asking(past, [row])) for row in range(8)])
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+    def test_scores_a_part_of_the_catalogue_as_it_scores_the_whole(self, ranker, past):
+        people = worlds.asking(past, range(8))
+        whole = ranker.score(people)
+        chosen = np.array([1, 4, 9], dtype=np.int32)
+        np.testing.assert_allclose(ranker.score(people, chosen), whole[:, chosen], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(ranker.score(people, slice(2, 6)), whole[:, 2:6], rtol=1e-4, atol=1e-6)
+
+    def test_has_an_opinion_on_strangers_just_when_it_says_so(self, ranker):
+        scores = ranker.score(Queries.of_strangers(2, worlds.N_ITEMS))
+        assert scores.shape == (2, worlds.N_ITEMS)
+        assert (~np.isnan(scores)).any() == ranker.knows_strangers
+
+    def test_a_stranger_changes_nothing_for_the_people_beside_him(self, ranker, past):
+        mixed = ranker.score(worlds.asking(past, [0, -1, 1]))
+        plain = ranker.score(worlds.asking(past, [0, 1]))
+        np.testing.assert_allclose(mixed[[0, 2]], plain, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+    def test_disliked_items_add_no_interest(self, ranker):
+        dislikes = worlds.timelines([[0, 1, 2]], signal=worlds.DISLIKE)
+        scores = ranker.score(worlds.asking(dislikes, [0]))
+        assert np.isnan(scores).all() or ranker.knows_strangers
+
+    def test_gives_the_best_allowed_items_and_nothing_else(self, ranker, past):
+        people = worlds.asking(past, range(8))
+        scores = ranker.score(people)
+        excluded = [[9, row] for row in range(8)]
+        ranking = ranker.top(people, 3, allowed(8, excluded))
+        for row in range(8):
+            own = scores[row].copy()
+            own[excluded[row]] = np.nan
+            order = [i for i in np.argsort(-own, kind="stable") if not np.isnan(own[i])][:3]
+            assert [i for i in ranking.items[row] if i >= 0] == order
+            np.testing.assert_allclose(
+                ranking.scores[row][: len(order)], scores[row, order], rtol=1e-5
+            )
+
+    def test_never_gives_more_than_there_is(self, ranker, past):
+        people = worlds.asking(past, range(8))
+        ranking = ranker.top(people, 50, allowed(8))
+        assert ranking.items.shape == (8, 50)
+        for row in range(8):
+            given_items = ranking.items[row][ranking.items[row] >= 0]
+            assert len(set(given_items)) == len(given_items) <= worlds.N_ITEMS
+        assert (np.isnan(ranking.scores) == (ranking.items < 0)).all()
+
+    def test_everything_excluded_is_an_empty_ranking(self, ranker, past):
+        nothing = [list(range(worlds.N_ITEMS))] * 2
+        assert (ranker.top(worlds.asking(past, [0, 1]), 5, allowed(2, nothing)).items == -1).all()
+        empty = allowed(2, items=np.empty(0, dtype=np.int32))
+        assert (ranker.top(worlds.asking(past, [0, 1]), 5, empty).items == -1).all()
+
+    def test_is_the_same_after_saving_and_loading(self, ranker, name, past, tmp_path):
+        arrays.save(ranker, tmp_path / name)
+        again = arrays.load(RANKERS[name], tmp_path / name)
+        people = worlds.asking(past, range(8))
+        np.testing.assert_array_equal(again.score(people), ranker.score(people))
+
+    def test_is_fitted_the_same_twice(self, ranker, name, past):
+        options = Training.model_validate({"als": {"factors": 2, "regularization": 0.1}})
+        again = fit(name, past, worlds.NOW_US, options, worlds.SIGNALS)
+        people = worlds.asking(past, range(8))
+        np.testing.assert_allclose(again.score(people), ranker.score(people), rtol=1e-4)
+
+    def test_names_only_items_of_the_history_as_its_grounds(self, ranker, past):
+        people = worlds.asking(past, range(8))
+        ranking = ranker.top(people, 5, allowed(8))
+        for row, anchors in enumerate(ranker.anchors(people, ranking.items)):
+            history = set(past.items[past.indptr[row] : past.indptr[row + 1]])
+            assert set(anchors) - {-1} <= history
+            for item, anchor in zip(ranking.items[row], anchors, strict=True):
+                assert anchor != item, "nothing is shown because of itself"
+
+
+@pytest.mark.parametrize("personal", ["neighbours", "als"])
+class TestPersonalRankers:
+    def test_find_the_missing_item_of_the_same_taste(self, personal, fitted, past):
+        people = worlds.asking(past, range(8))
+        had = [past.items[past.indptr[r] : past.indptr[r + 1]].tolist() for r in range(8)]
+        ranking = fitted[personal].top(people, 1, allowed(8, had))
+        assert ranking.items[:, 0].tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+
+    def test_take_a_fresh_event_into_account_at_once(self, personal, fitted, past):
+        first, second = worlds.asking(past, [-1, -1], [[0, 1], [5, 6]]), slice(0, 9)
+        shown = fitted[personal].top(first, 2, allowed(2, [[0, 1], [5, 6]], second)).items
+        assert set(shown[0]) <= {2, 3, 4}
+        assert set(shown[1]) <= {7, 8}
+
+    def test_cannot_be_fitted_on_a_log_without_interest(self, personal):
+        with pytest.raises(CannotFit, match=personal):
+            fit(personal, worlds.timelines([[]]), worlds.NOW_US, Training(), worlds.SIGNALS)
+
+
+def test_als_scores_are_those_of_the_normal_equations(fitted, past):
+    als, people = fitted["als"], worlds.asking(past, [0])
+    interest = people.histories.interest().toarray()[0].astype(np.float64)
+    confidence = np.diag(1 + als.confidence_scale * interest)
+    factors = als.item_factors.astype(np.float64)
+    system = factors.T @ confidence @ factors + 0.1 * np.eye(2)
+    person = np.linalg.solve(system, factors.T @ confidence @ (interest > 0))
+    np.testing.assert_allclose(als.score(people)[0], factors @ person, rtol=1e-3, atol=1e-5)
+
+
+def test_als_explanations_add_up_to_the_score(fitted, past):
+    als, people = fitted["als"], worlds.asking(past, [0])
+    shown = np.array([0, 5], dtype=np.int32)
+    parts = als.contributions(people.histories.interest(), shown)
+    np.testing.assert_allclose(parts.sum(axis=0), als.score(people)[0, shown], rtol=1e-3, atol=1e-5)
+
+
+def test_neighbours_are_cosines(fitted, past):
+    interest = past.histories(worlds.NOW_US, worlds.SIGNALS).interest().toarray()
+    unit = interest / np.linalg.norm(interest, axis=0)
+    np.testing.assert_allclose(
+        fitted["neighbours"].similarity.toarray(), unit.T @ unit, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_popularity_is_what_everybody_has(fitted):
+    ranking = fitted["popularity"].top(Queries.of_strangers(1, worlds.N_ITEMS), 1, allowed(1))
+    assert ranking.items[0, 0] == 9
+
+
+@pytest.mark.parametrize(("fashion_days", "found"), [(0.2, {0.25}), (1000.0, {30, 90})])
+def test_popularity_finds_how_fast_interest_fades(fashion_days, found):
+    """Either a new item is the fashion every so often, or the same items are liked for ever."""
+    random, n_items = np.random.default_rng(0), 200
+    days = np.sort(random.uniform(0, 40, 6000))
+    fashion = (days / fashion_days).astype(int) % n_items
+    lasting = random.choice(n_items, 6000, p=(w := 1 / np.arange(1, n_items + 1)) / w.sum())
+    items = np.where(random.random(6000) < 0.8, fashion, lasting) if fashion_days < 1 else lasting
+    log = worlds.timelines([items.tolist()], n_items=n_items)
+    log.occurred_us[:] = worlds.NOW_US - ((40 - days) * DAY_US).astype(np.int64)
+    ranker = fit("popularity", log, worlds.NOW_US, Training(), worlds.SIGNALS)
+    assert ranker.half_life_days in found
+
+
+class TestBest:
+    @settings(max_examples=200, deadline=None)
+    @given(
+        scores=hnp.arrays(
+            np.float32,
+            st.integers(0, 6000),
+            elements=st.one_of(
+                st.just(np.nan), st.integers(-5, 5).map(float), st.floats(-1, 1, width=32)
+            ),
+        ),
+        k=st.integers(1, 30),
+    )
+    def test_is_a_stable_full_sort_without_nan(self, scores, k):
+        order = np.argsort(-scores, kind="stable")
+        expected = order[~np.isnan(scores[order])][:k]
+        assert best(scores, k).tolist() == expected.tolist()
+
+    def test_survives_a_misleading_sample(self):
+        scores = np.zeros(10_000, dtype=np.float32)
+        scores[::64] = 1000  # all that the sample sees is high; the rest is what is asked for
+        scores[1:40:2] = np.arange(2000, 2020)
+        assert best(scores, 20).tolist() == list(range(39, 0, -2))
