@@ -31,7 +31,7 @@ HERE = Path("feeds.yaml")
 def main() -> None:
     """Run the command line; say what is wrong in a sentence, not in a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"mlflow(\..*)?")
+    warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow, of itself
     try:
         app()
     except (ValueError, OSError) as error:

@@ -26,7 +26,7 @@ def save(value: Any, directory: Path) -> None:
         part = getattr(value, name)
         if isinstance(part, np.ndarray):
             np.save(directory / f"{name}.npy", part, allow_pickle=False)
-        elif sp.issparse(part):
+        elif isinstance(part, sp.csr_matrix):
             for array in _CSR:
                 np.save(directory / f"{name}.{array}.npy", getattr(part, array))
             plain[name] = list(part.shape)

@@ -20,13 +20,14 @@ import pyarrow as pa
 from features import arrays, cleaning, contract
 from features.catalogue import catalogue, one_row_per_item
 from features.config import Config
-from features.engine import connect, materialise, microseconds
+from features.contract import TYPES
+from features.engine import connected, materialise, microseconds
 from features.feature_set import SCHEMA_VERSION, FeatureSet
 from features.histories import coded_events, read_timelines
 from features.home import Home, Progress, silent, write_json, written_beside
 from features.people import persons
 from features.reading import Tables, named_sources, read_tables, stop_if_too_many
-from features.sources import source_files
+from features.sources import ORIGIN, faults_named, source_files
 from features.types import IdTable, from_us, to_us
 
 if TYPE_CHECKING:
@@ -84,24 +85,25 @@ def build(
     as_of: the moment to describe, with a time zone; None: the last accepted event. Later events are
     left out. Raises ConfigError and TooManyRejects; then nothing is written but the rejects.
     """
+    if as_of is not None and as_of.tzinfo is None:
+        raise ValueError(f"as_of {as_of} has no time zone; give one, such as {as_of}+00:00")
     progress("looking for changes", 0.0)
     digest = input_digest(config, base, as_of)
     target = home.feature_sets / digest[:16]
     if (target / "manifest.json").exists():
         return FeatureSet.open(target)
     steps = Steps(progress)
-    connection = connect(home.scratch())
-    with steps.timed("read"):
-        tables = read_tables(connection, config, base, home.rejects)
-        stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
-    with steps.timed("clean"):
-        clean = _clean(connection, config, tables, as_of, steps)
-    with written_beside(target) as directory:
-        directory.mkdir()
-        _write(connection, config, tables, clean, directory, steps)
-        manifest = _manifest(config, tables, clean, digest, steps)
-        write_json(directory / "manifest.json", manifest)
-    connection.disconnect()
+    with connected(home.scratch()) as connection:
+        with steps.timed("read"):
+            tables = read_tables(connection, config, base, home.rejects)
+            stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
+        with steps.timed("clean"):
+            clean = _clean(connection, config, tables, as_of, steps)
+        with written_beside(target) as directory:
+            directory.mkdir()
+            _write(connection, config, tables, clean, directory, steps)
+            manifest = _manifest(config, tables, clean, digest, steps)
+            write_json(directory / "manifest.json", manifest)
     progress("built", 1.0)
     return FeatureSet.open(target)
 
@@ -109,44 +111,60 @@ def build(
 def _clean(
     connection: Backend, config: Config, tables: Tables, as_of: datetime | None, steps: Steps
 ) -> Clean:
-    events, items = tables.tables["events"], tables.get("items")
-    moment = as_of or _last(events)
-    events = events.filter(events.occurred_at <= ibis.literal(moment, type="timestamp('UTC', 6)"))
+    events, moment = _until(tables.tables["events"], as_of)
+    items = _known_items(config, tables, events)
     spelling = cleaning.spellings(events, *([] if items is None else [items]))
     spelling = materialise(connection, "spelling", spelling)
     steps.respelled_items = int(spelling.count().execute())
     if steps.respelled_items:
         events = cleaning.respelled(events, spelling)
         items = None if items is None else cleaning.respelled(items, spelling)
-    items = None if items is None else _one_row_each(config, tables, items)
-    given = [c for c in tables.report("events").columns if c != "occurred_at"]
-    patterns = config.cleaning.non_products
-    marked = cleaning.marked(cleaning.with_person(events), patterns, ["occurred_at", *given])
-    marked = materialise(connection, "marked_events", marked)
+    if items is not None:
+        items = _one_row_each(config, tables, items)
+        items = items.filter(~cleaning.matches_any(items.item_id, config.cleaning.non_products))
+    return Clean(_clean_events(connection, config, tables, events, steps), items, moment)
+
+
+def _clean_events(
+    connection: Backend, config: Config, tables: Tables, events: ir.Table, steps: Steps
+) -> ir.Table:
+    given = list(tables.report("events").columns)
+    marked = cleaning.marked(cleaning.with_person(events), config.cleaning.non_products, given)
+    with faults_named("cleaning.non_products: a pattern that the engine does not know"):
+        marked = materialise(connection, "marked_events", marked)
     kept = marked.filter(marked.removed.isnull())
     if int(kept.event_type.isin(config.cleaning.returns).sum().execute() or 0):
-        purchases = [n for n, had in zip(config.signals, config.had_signals(), strict=True) if had]
-        kept = cleaning.net_returns(kept, purchases, config.cleaning.returns)
+        kept = cleaning.net_returns(kept, config.purchase_types(), config.cleaning.returns)
         kept = materialise(connection, "netted_events", kept)
         steps.removed |= _counts(kept)
         kept = kept.filter(kept.removed.isnull())
     steps.removed |= _counts(marked)
-    if items is not None and patterns:
-        items = items.filter(~ibis.or_(*(items.item_id.re_search(p) for p in patterns)))
-    return Clean(kept.drop("removed"), items, moment)
+    return kept.drop("removed")
 
 
-def _last(events: ir.Table) -> datetime:
-    moment = microseconds(events.occurred_at).max().to_pyarrow().as_py()
-    if moment is None:
-        raise ValueError("no event was accepted; run `feeds check` to see why")
-    return from_us(moment)
+def _until(events: ir.Table, as_of: datetime | None) -> tuple[ir.Table, datetime]:
+    """The events up to the moment to describe: `as_of`, else the last of them."""
+    times = microseconds(events.occurred_at)
+    first, last = times.min().to_pyarrow().as_py(), times.max().to_pyarrow().as_py()
+    if first is None:
+        raise ValueError("the log has no accepted event; run `feeds check` to see what was read")
+    moment = as_of or from_us(last)
+    if to_us(moment) < first:
+        raise ValueError(f"as_of {moment} is before the first event, {from_us(first)}")
+    return events.filter(events.occurred_at <= ibis.literal(moment, type=TYPES["time"])), moment
+
+
+def _known_items(config: Config, tables: Tables, events: ir.Table) -> ir.Table | None:
+    """The items table; one derived from the log knows no more of it than `events` do."""
+    items = tables.get("items")
+    if items is None or config.sources.items is None or not config.sources.items.derive_from:
+        return items
+    return items.semi_join(events, list(ORIGIN))
 
 
 def _one_row_each(config: Config, tables: Tables, items: ir.Table) -> ir.Table:
     """Items derived from a log have many rows each; spellings of one item may have one each."""
-    assert config.sources.items is not None
-    if config.sources.items.derive_from:
+    if config.sources.items is not None and config.sources.items.derive_from:
         return one_row_per_item(items, list(tables.report("items").columns))
     first = ibis.window(group_by="item_id", order_by=[items.source_file, items.source_row])
     placed = items.mutate(place=ibis.row_number().over(first))
@@ -167,14 +185,16 @@ def _write(
     connection: Backend, config: Config, tables: Tables, clean: Clean, directory: Path, steps: Steps
 ) -> None:
     with steps.timed("catalogue"):
-        moment = ibis.literal(clean.as_of, type="timestamp('UTC', 6)")
+        moment = ibis.literal(clean.as_of, type=TYPES["time"])
         items = materialise(connection, "catalogue", catalogue(clean.items, clean.events, moment))
         items.order_by("item_index").to_parquet(directory / "items.parquet")
         item_ids = items.order_by("item_index").item_id.to_pyarrow().to_pylist()
         arrays.save(IdTable.of(item_ids), directory / "item_ids")
     with steps.timed("people"):
         default = config.shop.consent_default == "yes"
-        people = materialise(connection, "persons", persons(clean.events, tables.get("customers"), default))
+        people = materialise(
+            connection, "persons", persons(clean.events, tables.get("customers"), default)
+        )
         ordered = people.order_by("person_index")
         ordered.to_parquet(directory / "persons.parquet")
         known = ordered.select("person", "consent").to_pyarrow()

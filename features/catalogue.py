@@ -6,12 +6,10 @@ that what a placement or a category page may show is one contiguous slice.
 
 from __future__ import annotations
 
-from functools import reduce
-
 import ibis
 import ibis.expr.types as ir
 
-from features.contract import TABLES
+from features.contract import TABLES, TYPES
 
 DETAILS = tuple(c.name for c in TABLES["items"] if c.name != "item_id")
 
@@ -23,13 +21,13 @@ def one_row_per_item(rows: ir.Table, columns: list[str]) -> ir.Table:
     columns: the details that were mapped; the others stay null
     """
     kinds = {c.name: c.kind for c in TABLES["items"]}
-    items = rows.select("item_id").distinct()
-    parts = [
-        _median(rows, c) if kinds[c] == "number" else _most_frequent(rows, c)
-        for c in columns
-        if c != "item_id"
-    ]
-    joined = reduce(lambda left, right: left.left_join(right, "item_id").drop("item_id_right"), parts, items)
+    joined = rows.select("item_id").distinct()
+    for column in columns:
+        if column != "item_id":
+            one = (
+                _median(rows, column) if kinds[column] == "number" else _most_frequent(rows, column)
+            )
+            joined = joined.left_join(one, "item_id").drop("item_id_right")
     missing = {c: ibis.null(rows[c].type()) for c in DETAILS if c not in columns}
     return joined.mutate(**missing).select("item_id", *DETAILS)
 
@@ -56,14 +54,10 @@ def catalogue(items: ir.Table | None, events: ir.Table, as_of: ir.TimestampValue
     events: clean events
     """
     seen = events.select("item_id").distinct()
-    if items is None:
-        known = seen.mutate(**{c.name: _unknown(c.kind) for c in TABLES["items"] if c.name != "item_id"})
-    else:
-        unlisted = seen.anti_join(items, "item_id")
-        empty = {c: ibis.null(items[c].type()) for c in DETAILS}
-        known = ibis.union(
-            items.select("item_id", *DETAILS), unlisted.mutate(**empty).select("item_id", *DETAILS)
-        )
+    unlisted = seen if items is None else seen.anti_join(items, "item_id")
+    known = unlisted.mutate(**{c.name: ibis.null(TYPES[c.kind]) for c in TABLES["items"][1:]})
+    if items is not None:
+        known = ibis.union(items.select("item_id", *DETAILS), known.select("item_id", *DETAILS))
     one_kind = known.kind.nunique() == 1
     only = known.aggregate(only=ibis.ifelse(one_kind, known.kind.max(), ibis.literal("product")))
     full = known.cross_join(only)
@@ -72,11 +66,6 @@ def catalogue(items: ir.Table | None, events: ir.Table, as_of: ir.TimestampValue
     ).drop("only")
     order = [full.kind, ~full.available, ibis.coalesce(full.category, ""), full.item_id]
     return full.mutate(item_index=ibis.row_number().over(ibis.window(order_by=order)).cast("int32"))
-
-
-def _unknown(kind: str) -> ir.Value:
-    types = {"text": "string", "time": "timestamp('UTC', 6)", "number": "float64", "flag": "boolean"}
-    return ibis.null(types[kind])
 
 
 def _available(items: ir.Table, as_of: ir.TimestampValue) -> ir.BooleanValue:

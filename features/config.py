@@ -23,8 +23,8 @@ class ConfigError(ValueError):
     """The config cannot be used; the message says where and what to do."""
 
 
-def _zone(name: str) -> str:
-    if name not in available_timezones():
+def _zone(name: object) -> object:
+    if not isinstance(name, str) or name not in available_timezones():
         raise ValueError(f"{name!r} is no time zone; write one like Europe/London or UTC")
     return name
 
@@ -42,7 +42,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class Section(BaseModel):
     """A part of the config: frozen, and a key it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Shop(Section):
@@ -157,15 +157,15 @@ class PopularityOptions(Section):
 class NeighboursOptions(Section):
     """Item neighbours: cosine over decayed histories."""
 
-    neighbours: int = Field(default=200, ge=1)  # kept per item
+    neighbours: int = Field(default=500, ge=1)  # kept per item
 
 
 class AlsOptions(Section):
     """Implicit-feedback ALS (Hu, Koren & Volinsky 2008)."""
 
     factors: int = Field(default=64, ge=1)
-    regularization: float = Field(default=0.01, ge=0)
-    confidence_scale: float = Field(default=4.0, gt=0)  # alpha in their sec. 4: c = 1 + alpha r
+    regularization: float = Field(default=30.0, gt=0)
+    confidence_scale: float = Field(default=3.0, gt=0)  # alpha in sec. 4, at the mean interest
     sweeps: int = Field(default=15, ge=1)  # one sweep solves people, then items
 
 
@@ -215,6 +215,11 @@ class Config(Section):
             raise ValueError("signals: at least one needs a weight above 0")
         if len(self.signals) > 127:
             raise ValueError("signals: at most 127 event types can carry a weight")
+        if twice := [name for name in self.signals if name in self.cleaning.returns]:
+            raise ValueError(
+                f"signals: {twice} are also in cleaning.returns, which takes them out of the log; "
+                "take them out of one of the two"
+            )
         if self.objective != "clicks" and not any(self.had_signals()):
             raise ValueError(
                 f"objective {self.objective}: mark the signal that is an order with `had: true`"
@@ -229,6 +234,12 @@ class Config(Section):
         marked = any(signal.had for signal in self.signals.values())
         return [bool(s.had) if marked else s.weight > 0 for s in self.signals.values()]
 
+    def purchase_types(self) -> list[str]:
+        """The event types that a return can undo: those marked `had: true`, else the weightiest."""
+        marked = [name for name, signal in self.signals.items() if signal.had]
+        most = max(signal.weight for signal in self.signals.values())
+        return marked or [name for name, signal in self.signals.items() if signal.weight == most]
+
     def keeps_away(self, repeat: Literal["allow", "exclude"] | None = None) -> list[list[bool]]:
         """Per signal and kind (KINDS): does having had an item keep it out of the feed?
 
@@ -242,7 +253,8 @@ class Config(Section):
     def keeps_away_in_session(self) -> list[list[bool]]:
         """Per signal and kind: is an item of the current session not shown again in it?
 
-        What was just bought (`had: true`) is not offered again in the same breath, whatever `repeat`.
+        What was just bought (`had: true`) is not offered again in the same breath, whatever
+        `repeat` says.
         """
         return [[bool(signal.had)] * len(KINDS) for signal in self.signals.values()]
 
@@ -262,19 +274,34 @@ class Config(Section):
         parts = ("lifecycle", "segments", "rules", "messages", "experiments")
         found = [f"`{part}`" for part in parts if getattr(self, part)]
         for name, placement in self.placements.items():
-            for key in ("sort_only", "exploration_share", "not_repeated_for_days"):
-                if getattr(placement, key):
-                    found.append(f"`placements.{name}.{key}`")
+            keys = ("sort_only", "exploration_share", "not_repeated_for_days")
+            found += [f"`placements.{name}.{key}`" for key in keys if getattr(placement, key)]
         return found
 
     def digest(self, *sections: str) -> str:
-        """SHA-256 over the named sections (all, if none is named), defaults included."""
+        """SHA-256 over the named sections (all, if none is named), defaults included.
+
+        Signals count in their order: arrays name them by it.
+        """
         part = self.model_dump(mode="json", include=set(sections) or None)
-        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans, so that `language: no` is Norwegian."""
+    """YAML in which only true and false are booleans, so that `language: no` is Norwegian.
+
+    A key given twice is an error: YAML would silently take the last.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -294,8 +321,13 @@ def load_config(path: Path) -> Config:
         raise ConfigError(
             f"{path} does not exist; name the config with -c, or run `feeds demo` to see one"
         ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from None
     try:
-        return Config.model_validate(yaml.load(text, Loader=_Loader) or {})  # noqa: S506
+        return Config.model_validate(yaml.load(text, Loader=_Loader) or {})
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     except ValidationError as error:

@@ -10,15 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import ibis
+import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from features.config import ConfigError
 from features.engine import local_to_utc
 from features.sources import ORIGIN, Mapped
 
-EXACT_FLOAT = 2**53  # above it a float no longer holds every whole number
+EXACT_FLOAT = {64: 2**53, 32: 2**24, 16: 2**11}  # above it a float skips whole numbers, by bits
 _FLAGS = {True: ("true", "t", "yes", "y", "1"), False: ("false", "f", "no", "n", "0")}
 Rule = tuple[str, Callable[[ir.Value], ir.BooleanValue]]  # what is wrong, and when it is
+Fault = tuple[str, ir.BooleanValue]  # what is wrong, and in which rows
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Column:
 
 _POSITIVE: Rule = ("is not above 0", lambda v: v <= 0)
 _NOT_NEGATIVE: Rule = ("is negative", lambda v: v < 0)
-_CURRENCY: Rule = ("is no three-letter code", lambda v: ~v.re_search("^[A-Z]{3}$"))
+_CURRENCY: Rule = ("is no code of three capitals, like EUR", lambda v: ~v.re_search("^[A-Z]{3}$"))
 _SHARE: Rule = ("is not above 0 and at most 1", lambda v: (v <= 0) | (v > 1))
 _KIND: Rule = ("is neither product nor article", lambda v: v.notin(["product", "article"]))
 
@@ -74,7 +76,10 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("answered_at", "time", required=True),
     ),
 }  # fmt: skip
-ONE_OF = {"events": ("user_id", "visitor_id", "session_id"), "preferences": ("user_id", "visitor_id")}
+ONE_OF = {
+    "events": ("user_id", "visitor_id", "session_id"),
+    "preferences": ("user_id", "visitor_id"),
+}
 UNIQUE = {"items": "item_id", "customers": "user_id"}
 IDS = {name: frozenset(c.name for c in table if c.kind == "id") for name, table in TABLES.items()}
 TYPES = {
@@ -92,8 +97,8 @@ def check(mapped: Mapped, name: str, zone: str, *, unique: bool = True) -> ir.Ta
     """Return `mapped` with exactly the contract's columns, its origin, and `reasons`.
 
     `reasons` is null for an accepted row, else an array of all that is wrong with the row. Naive
-    times are read as local times of `zone`. `unique`: items and customers have one row each. Raises ConfigError when a required column is not
-    mapped, or a column has a type that cannot be meant.
+    times are read as local times of `zone`. `unique`: items and customers have one row each. Raises
+    ConfigError when a required column is not mapped, or a column has a type that cannot be meant.
     """
     table = mapped.table
     missing = [c.name for c in TABLES[name] if c.required and c.name not in table.columns]
@@ -103,15 +108,16 @@ def check(mapped: Mapped, name: str, zone: str, *, unique: bool = True) -> ir.Ta
             f"(the source has {[c for c in mapped.raw.columns if c not in ORIGIN]})"
         )
     values: dict[str, ir.Value] = {}
-    faults: list[tuple[str, ir.BooleanValue]] = []
+    faults: list[Fault] = []
     for column in TABLES[name]:
         values[column.name], wrong = _read(table, column, name, zone)
         faults += wrong
     if name in ONE_OF:
         nobody = ibis.and_(*(values[c].isnull() for c in ONE_OF[name]))
         faults.append((f"{', '.join(ONE_OF[name])} are all missing", nobody))
+    faults = [(text, ibis.coalesce(wrong, False)) for text, wrong in faults]
     if unique and name in UNIQUE:
-        faults.append(_repeated(values[UNIQUE[name]], UNIQUE[name], table))
+        faults.append(_repeated(table, values[UNIQUE[name]], UNIQUE[name], faults))
     typed = {c.name: values[c.name].cast(TYPES[c.kind]) for c in TABLES[name]}
     return table.select(*ORIGIN, **typed, reasons=_reasons(faults))
 
@@ -127,32 +133,34 @@ def rejected(checked: ir.Table) -> ir.Table:
     return broken.select(*ORIGIN, "reasons")
 
 
-def _reasons(faults: list[tuple[str, ir.BooleanValue]]) -> ir.ArrayValue:
+def _reasons(faults: list[Fault]) -> ir.ArrayValue:
     """All that is wrong with a row; built only for the rows where something is."""
-    told = [(text, ibis.coalesce(wrong, False)) for text, wrong in faults]
-    names = [ibis.ifelse(wrong, text, ibis.null("string")) for text, wrong in told]
+    names = [ibis.ifelse(wrong, text, ibis.null("string")) for text, wrong in faults]
     found = ibis.array(names).filter(lambda reason: reason.notnull())
-    return ibis.ifelse(ibis.or_(*(wrong for _, wrong in told)), found, ibis.null("array<string>"))
+    broken = ibis.or_(*(wrong for _, wrong in faults))
+    return ibis.ifelse(broken, found, ibis.null("array<string>"))
 
 
-def _repeated(key: ir.Value, name: str, table: ir.Table) -> tuple[str, ir.BooleanValue]:
+def _repeated(table: ir.Table, key: ir.Value, name: str, faults: list[Fault]) -> Fault:
+    """The second sound row of one key, and all that follow it; a broken row takes no key."""
+    sound = ~ibis.or_(*(wrong for _, wrong in faults))
     order = [table.source_file, table.source_row]
-    earlier = ibis.row_number().over(ibis.window(group_by=key, order_by=order))
+    before = ibis.window(group_by=key, order_by=order, preceding=(None, 1))
+    earlier = ibis.coalesce(sound.cast("int64").sum().over(before), 0)
     return f"{name} was given before; its first row counts", key.notnull() & (earlier > 0)
 
 
-def _read(
-    table: ir.Table, column: Column, name: str, zone: str
-) -> tuple[ir.Value, list[tuple[str, ir.BooleanValue]]]:
+def _read(table: ir.Table, column: Column, name: str, zone: str) -> tuple[ir.Value, list[Fault]]:
     """The column in its type, and what can be wrong with a value of it."""
+    where = f"sources.{name}.columns.{column.name}"
     if column.name not in table.columns:
         return ibis.null(TYPES[column.kind]), []
     raw = table[column.name]
-    if raw.type().is_null():
-        return ibis.null(TYPES[column.kind]), [(f"{column.name} is missing", ibis.literal(True))][
-            : int(column.required)
-        ]
-    value, given = _READERS[column.kind](raw, f"sources.{name}.columns.{column.name}", zone)
+    if _says_nothing(table, raw, column.kind):
+        missing = (f"{column.name} is missing", ibis.literal(True))
+        return ibis.null(TYPES[column.kind]), [missing] if column.required else []
+    _refuse_type(raw.type(), column.kind, where)
+    value, given = _READERS[column.kind](raw, zone)
     faults = [(f"{column.name} {_MEANT[column.kind]}", given & value.isnull())]
     if column.required:
         faults.append((f"{column.name} is missing", ~given))
@@ -161,47 +169,75 @@ def _read(
     return value, faults
 
 
+def _says_nothing(table: ir.Table, raw: ir.Value, kind: str) -> bool:
+    """Whether a column is null all over: files without types then call it a number."""
+    doubtful = kind == "time" and raw.type().is_integer()
+    return raw.type().is_null() or (
+        doubtful and not table.filter(raw.notnull()).limit(1).count().execute()
+    )
+
+
+def _refuse_type(given: dt.DataType, kind: str, where: str) -> None:
+    """Raise ConfigError for a column of a type that cannot be meant."""
+    if kind == "time" and (given.is_numeric() or given.is_boolean()):
+        raise ConfigError(
+            f"{where}: is a number, not a time; write `to_timestamp(column)` for seconds since "
+            "1970, `make_timestamp_ms(column)` for milliseconds"
+        )
+    plain = given.is_numeric() or given.is_boolean() or given.is_string()
+    fits = {
+        "time": given.is_string() or given.is_timestamp() or given.is_date(),
+        "id": plain or given.is_uuid() or given.is_temporal(),
+        "text": plain or given.is_uuid() or given.is_temporal(),
+    }
+    if not fits.get(kind, plain):
+        raise ConfigError(f"{where}: is of type {given}, which is no {kind}; write an expression "
+                          "that makes one")  # fmt: skip
+
+
 _MEANT = {
-    "id": "is no whole number, and no text", "text": "is no text", "time": "is no time",
+    "id": "is neither a whole number nor plain text", "text": "is no text", "time": "is no time",
     "number": "is no finite number", "whole": "is no whole number", "flag": "is neither yes nor no",
 }  # fmt: skip
 Read = tuple[ir.Value, ir.BooleanValue]  # the value, null where it cannot be had; was one given?
 
 
-def _text(raw: ir.Value, _where: str, _zone: str) -> Read:
+def _text(raw: ir.Value, _zone: str) -> Read:
     text = raw.cast("string")
     given = raw.notnull() & (text.strip() != "")
     return ibis.ifelse(given, text, ibis.null("string")), given
 
 
-def _id(raw: ir.Value, where: str, zone: str) -> Read:
+def _id(raw: ir.Value, zone: str) -> Read:
     """Ids are text: whole floats lose their .0, every other spelling is kept."""
     if raw.type().is_decimal():
         raw = raw.cast("string").re_replace(r"\.0+$", "")
     if not raw.type().is_floating():
-        return _text(raw, where, zone)
+        text, given = _text(raw, zone)
+        if not raw.type().is_string():
+            return text, given
+        return ibis.ifelse(text.re_search(r"\x00"), ibis.null("string"), text), given
     given = raw.notnull() & ~raw.isnan()
-    whole = given & (raw.abs() <= EXACT_FLOAT) & (raw == raw.floor())
-    number = ibis.ifelse(whole, raw, ibis.null("float64")).cast("int64")
-    return number.cast("string"), given
+    return _exact(raw).cast("string"), given
 
 
-def _time(raw: ir.Value, where: str, zone: str) -> Read:
-    kind = raw.type()
-    if kind.is_numeric() or kind.is_boolean():
-        raise ConfigError(
-            f"{where}: is a number, not a time; write `to_timestamp(column)` for seconds since "
-            "1970, `make_timestamp_ms(column)` for milliseconds"
-        )
+def _exact(number: ir.FloatingValue) -> ir.IntegerValue:
+    """Whole numbers out of floats, null where a float cannot tell them apart."""
+    limit = EXACT_FLOAT[8 * number.type().nbytes]
+    whole = (number.abs() <= limit) & (number == number.floor())
+    return ibis.ifelse(whole, number, ibis.null(number.type())).cast("int64")
+
+
+def _time(raw: ir.Value, zone: str) -> Read:
     given = raw.notnull()
-    if kind.is_string():
+    if raw.type().is_string():
         given = given & (raw.strip() != "")
-        raw_time = _time_from_text(raw.strip(), zone)
-    elif kind.is_timestamp() and kind.timezone is not None:
-        raw_time = raw
+        moment = _time_from_text(raw.strip(), zone)
+    elif raw.type().is_timestamp() and raw.type().timezone is not None:
+        moment = raw
     else:
-        raw_time = local_to_utc(raw.cast("timestamp(6)"), zone)
-    time = raw_time.cast(TYPES["time"])
+        moment = local_to_utc(raw.cast("timestamp(6)"), zone)
+    time = moment.cast(TYPES["time"])
     sane = time.between(ibis.timestamp("1900-01-01", timezone="UTC"),
                         ibis.timestamp("2200-01-01", timezone="UTC"))  # fmt: skip
     return ibis.ifelse(sane, time, ibis.null(TYPES["time"])), given
@@ -209,12 +245,12 @@ def _time(raw: ir.Value, where: str, zone: str) -> Read:
 
 def _time_from_text(text: ir.StringValue, zone: str) -> ir.TimestampValue:
     """ISO 8601; without an offset it is a local time."""
-    offset = text.re_search(r":\d\d(\.\d+)? ?(Z|z|[+-]\d\d(:?\d\d)?)$")
+    offset = text.re_search(r":\d\d(\.\d+)? ?(Z|z|UTC|[+-]\d\d(:?\d\d)?)$")
     local = local_to_utc(text.try_cast("timestamp(6)"), zone)
     return ibis.ifelse(offset, text.try_cast(TYPES["time"]), local)
 
 
-def _number(raw: ir.Value, _where: str, _zone: str) -> Read:
+def _number(raw: ir.Value, _zone: str) -> Read:
     given = raw.notnull()
     if raw.type().is_string():
         given = given & (raw.strip() != "")
@@ -224,24 +260,28 @@ def _number(raw: ir.Value, _where: str, _zone: str) -> Read:
     return ibis.ifelse(finite, number, ibis.null("float64")), given
 
 
-def _whole(raw: ir.Value, where: str, zone: str) -> Read:
+def _whole(raw: ir.Value, zone: str) -> Read:
     if raw.type().is_integer():
-        return raw, raw.notnull()
-    number, given = _number(raw, where, zone)
-    exact = (number == number.floor()) & (number.abs() <= EXACT_FLOAT)
-    return ibis.ifelse(exact, number, ibis.null("float64")).cast("int64"), given
+        return raw.try_cast("int64"), raw.notnull()
+    number, given = _number(raw, zone)
+    if raw.type().is_string():  # exactly, where a float would not
+        return ibis.coalesce(raw.re_extract(r"^\s*([+-]?\d+)\s*$", 1).try_cast("int64"),
+                             _exact(number)), given  # fmt: skip
+    return _exact(number), given
 
 
-def _flag(raw: ir.Value, _where: str, _zone: str) -> Read:
+def _flag(raw: ir.Value, _zone: str) -> Read:
     if raw.type().is_boolean():
         return raw, raw.notnull()
     text = raw.cast("string").strip().lower().re_replace(r"\.0+$", "")
     flag = ibis.cases(
-        (text.isin(_FLAGS[True]), True), (text.isin(_FLAGS[False]), False), else_=ibis.null("boolean")
+        (text.isin(_FLAGS[True]), True),
+        (text.isin(_FLAGS[False]), False),
+        else_=ibis.null("boolean"),
     )
-    return flag, raw.notnull() & (text != "")
+    return flag, raw.notnull() & text.notin(["", "nan"])
 
 
-_READERS: dict[str, Callable[[ir.Value, str, str], Read]] = {
+_READERS: dict[str, Callable[[ir.Value, str], Read]] = {
     "id": _id, "text": _text, "time": _time, "number": _number, "whole": _whole, "flag": _flag,
 }  # fmt: skip

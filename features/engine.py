@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
@@ -22,6 +25,16 @@ def connect(scratch: Path | None = None) -> Backend:
     return connection
 
 
+@contextmanager
+def connected(scratch: Path) -> Iterator[Backend]:
+    """`connect` for the length of a block."""
+    connection = connect(scratch)
+    try:
+        yield connection
+    finally:
+        connection.disconnect()
+
+
 def quoted(text: str) -> str:
     """`text` as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
@@ -32,19 +45,29 @@ def quoted_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-@ibis.udf.scalar.builtin(name="epoch_us")
-def microseconds(time: dt.Timestamp("UTC")) -> dt.int64:  # type: ignore[empty-body, valid-type]
+def _function(name: str, *types: Any) -> Callable[..., Any]:
+    """A function that Ibis does not know: the types of its arguments, then of its result."""
+
+    def shape(*_arguments: Any) -> None: ...
+
+    arguments = [
+        Parameter(f"a{place}", Parameter.POSITIONAL_ONLY) for place in range(len(types) - 1)
+    ]
+    shape.__signature__ = Signature(arguments)  # type: ignore[attr-defined]
+    known = (types[:-1], types[-1])
+    found: Callable[..., Any] = ibis.udf.scalar.builtin(shape, name=name, signature=known)
+    return found
+
+
+_UTC = dt.Timestamp("UTC")
+_epoch_us = _function("epoch_us", _UTC, dt.int64)
+_in_zone = _function("timezone", dt.string, dt.Timestamp(), _UTC)
+
+
+def microseconds(time: ir.Value) -> ir.IntegerValue:
     """Microseconds since 1970, as int64; exact, unlike seconds as a float."""
-
-
-@ibis.udf.scalar.builtin(name="timezone")
-def _in_zone(zone: dt.string, time: dt.Timestamp()) -> dt.Timestamp("UTC"):  # type: ignore[empty-body, valid-type]
-    """The moment at which clocks in `zone` showed `time`."""
-
-
-@ibis.udf.scalar.builtin(name="try_strptime")
-def try_strptime(text: dt.string, pattern: dt.string) -> dt.Timestamp():  # type: ignore[empty-body, valid-type]
-    """The naive time that `text` shows under `pattern`, null where it does not fit."""
+    count: ir.IntegerValue = _epoch_us(time)
+    return count
 
 
 def local_to_utc(time: ir.TimestampValue, zone: str) -> ir.TimestampValue:

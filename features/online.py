@@ -1,4 +1,4 @@
-"""How an event weighs after a while: the one rule, for a whole log and for one person asking now."""
+"""How an event weighs after a while: the one rule, for a whole log and for one who asks now."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def decayed(signal: Int8, age_days: Float32, signals: dict[str, Signal]) -> Floa
     signal: (m,) index into `signals`, in their order        age_days: (m,)
     """
     weight, rate = signal_rates(signals.values())
-    return weight[signal] * np.exp2(-age_days * rate[signal])
+    faded: Float32 = weight[signal] * np.exp2(-age_days * rate[signal])
+    return faded
 
 
 def signal_rates(signals: Iterable[Signal]) -> tuple[Float32, Float32]:

@@ -18,6 +18,7 @@ from features.config import Config, Source
 from features.engine import materialise
 from features.home import Progress, silent, written_beside
 from features.sources import Mapped
+from features.text_files import UNREADABLE
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -84,17 +85,23 @@ def read_tables(
     """
     given = named_sources(config)
     result = Tables({})
-    mapped_events: Mapped | None = None
     refused: list[ir.Table] = []
+    log: Mapped | None = None
     for place, (name, source) in enumerate(given.items()):
         progress(f"reading {name}", place / len(given))
         files = [] if source.derive_from else sources.source_files(source, base, name)
-        mapped = _mapped(connection, source, files, name, mapped_events)
-        if name == "events":
-            mapped_events = mapped
+        if source.derive_from and log is not None:
+            mapped = _derived(log, source, config.sources.events, name)
+        else:
+            mapped = sources.open_source(
+                connection, source, files, name=name, contract=contract.column_names(name),
+                ids=contract.IDS[name],
+            )  # fmt: skip
+        log = mapped if name == "events" else log
         zone = source.timezone or config.shop.timezone
-        checked = contract.check(mapped, name, zone, unique=not source.derive_from)
-        checked = materialise(connection, f"checked_{name}", checked)
+        with sources.faults_named(f"sources.{name}: cannot read {[f.name for f in files]}"):
+            checked = contract.check(mapped, name, zone, unique=not source.derive_from)
+            checked = materialise(connection, f"checked_{name}", checked)
         result.reports.append(_report(name, files, mapped, checked, zone))
         refused.append(_refused(connection, name, mapped, checked))
         result.tables[name] = contract.accepted(checked)
@@ -112,30 +119,29 @@ def stop_if_too_many(reports: list[TableReport], limit: float, rejects: Path) ->
             raise TooManyRejects(
                 f"{report.name}: {report.rejected:,} of {report.read:,} rows "
                 f"({report.rejected_share:.1%}) break the contract; at most {limit:.1%} may "
-                f"(contract.max_rejected_share). Most often: {worst} ({rows:,} rows). See {rejects}, "
-                f"then mend sources.{report.name} in the config or the log. "
+                f"(contract.max_rejected_share). Most often: {worst} ({rows:,} rows). "
+                f"See {rejects}, then mend sources.{report.name} in the config or the log. "
                 "What was built before keeps serving."
             )
 
 
-def _mapped(
-    connection: Backend, source: Source, files: list[Path], name: str, events: Mapped | None
-) -> Mapped:
-    columns = contract.column_names(name)
-    if source.derive_from and events is not None:
-        derived = source.model_copy(
-            update={"columns": {"item_id": events.columns["item_id"], "kind": "'product'", **source.columns}}
-        )
-        none = sources.UNREADABLE.empty_table()
-        return sources.map_columns(events.raw, none, derived, name=name, contract=columns)
-    ids = contract.IDS[name]
-    return sources.open_source(connection, source, files, name=name, contract=columns, ids=ids)
+def _derived(log: Mapped, source: Source, events: Source, name: str) -> Mapped:
+    """The rows of the log, as far as they are events, under the names of another table."""
+    columns = {"item_id": log.columns["item_id"], "kind": "'product'", **source.columns}
+    conditions = [f"({one})" for one in (events.where, source.where) if one]
+    changed = {"columns": columns, "where": " AND ".join(conditions) or None}
+    return sources.map_columns(
+        log.raw, UNREADABLE.empty_table(), source.model_copy(update=changed), name=name,
+        contract=contract.column_names(name),
+    )  # fmt: skip
 
 
 def _report(
     name: str, files: list[Path], mapped: Mapped, checked: ir.Table, zone: str
 ) -> TableReport:
-    counts = checked.aggregate(rows=checked.count(), good=checked.reasons.isnull().sum()).to_pyarrow()
+    counts = checked.aggregate(
+        rows=checked.count(), good=checked.reasons.isnull().sum()
+    ).to_pyarrow()
     rows, good = counts["rows"][0].as_py(), counts["good"][0].as_py() or 0
     told = contract.rejected(checked).unnest("reasons").group_by("reasons")
     found = told.agg(rows=lambda t: t.count()).order_by(ibis.desc("rows"), "reasons").to_pyarrow()
@@ -160,10 +166,9 @@ def _refused(connection: Backend, name: str, mapped: Mapped, checked: ir.Table) 
     rows = sources.rows_as_json(mapped, bad, name=name)
     full = bad.join(rows, ["source_file", "source_row"])
     lines = mapped.unreadable
+    reasons = pa.array([[one] for one in lines["reason"].to_pylist()], pa.list_(pa.string()))
     broken = connection.create_table(
-        f"unreadable_{name}",
-        lines.set_column(2, "reasons", pa.array([[r] for r in lines["reason"].to_pylist()],
-                                                pa.list_(pa.string()))),
-    )  # fmt: skip
+        f"unreadable_{name}", lines.set_column(2, "reasons", reasons), overwrite=True
+    )
     both = ibis.union(*(t.select(*sources.ORIGIN, "reasons", "row") for t in (full, broken)))
     return both.select(*sources.ORIGIN, "reasons", "row", table_name=ibis.literal(name))

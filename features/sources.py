@@ -1,31 +1,36 @@
 """Open a table of the contract where the config says it lies, and map it by the config.
 
 What comes out has the contract's column names, still in the source's types, plus `source_file` and
-`source_row` (from 1) that say where each row came from. Nothing is judged here; that is the contract.
+`source_row` (from 1) that say where each row came from. Nothing is judged here: the contract does.
 """
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import duckdb
 import ibis.expr.types as ir
 import pyarrow as pa
 
 from features.config import ConfigError, Source
+from features.databases import read_duckdb, read_sqlite
 from features.engine import quoted, quoted_name
-from features.expressions import column_names, is_column, parse
+from features.expressions import column_names, is_column, parse, plain_column, unknown_name
+from features.text_files import UNREADABLE, IdColumns, read_csv, read_json_lines
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
 _FORMATS = {
-    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv",
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
-    ".duckdb": "duckdb", ".ddb": "duckdb", ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite",
+    ".duckdb": "duckdb", ".ddb": "duckdb",
+    ".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite",
 }  # fmt: skip
 ORIGIN = ("source_file", "source_row")
 
@@ -50,20 +55,18 @@ class Mapped:
     unused: list[str]
 
 
-UNREADABLE = pa.schema(
-    {"source_file": pa.string(), "source_row": pa.int64(), "reason": pa.string(), "row": pa.string()}
-)
-
-
 def source_files(source: Source, base: Path, name: str) -> list[Path]:
     """The files of a source, sorted by name; `base` is where the config lies."""
     assert source.path is not None  # the config allows nothing else here
-    pattern = str(base / source.path)
-    files = [Path(found) for found in sorted(glob(pattern, recursive=True))]  # noqa: PTH207
+    if (base / source.path).is_file():
+        return [base / source.path]  # whatever stars and brackets its name has
+    found = [base / one for one in sorted(glob(source.path, root_dir=base, recursive=True))]  # noqa: PTH207
+    files = [one for one in found if one.is_file()]
     if not files:
-        raise ConfigError(
-            f"sources.{name}.path: no file matches {pattern}; paths are relative to the config"
-        )
+        what = f"no file matches {base / source.path}; paths are relative to the config"
+        if found:
+            what = f"{found[0]} is a directory; name its files, as in {source.path}/*.parquet"
+        raise ConfigError(f"sources.{name}.path: {what}")
     return files
 
 
@@ -76,6 +79,16 @@ def open_source(
     return map_columns(raw, unreadable, source, name=name, contract=contract)
 
 
+@contextmanager
+def faults_named(where: str) -> Iterator[None]:
+    """Turn what the engine says inside the block into a ConfigError that begins with `where`."""
+    try:
+        yield
+    except duckdb.Error as error:
+        said = str(error).split("\n\n")[0].split("\n\tCandidate functions")[0]
+        raise ConfigError(f"{where}: {' '.join(said.split())}") from None
+
+
 def map_columns(
     raw: ir.Table, unreadable: pa.Table, source: Source, *, name: str, contract: tuple[str, ...]
 ) -> Mapped:
@@ -84,18 +97,17 @@ def map_columns(
     columns = _expressions(source, available, name, contract)
     restricted, left_out, condition = raw, 0, "TRUE"
     if source.where is not None:
-        condition = parse(source.where, available, where=f"sources.{name}.where")
+        condition = _condition(raw, source.where, available, name)
         restricted = _select(raw, "*", alias=f"all_{name}", condition=f"TRY({condition})")
         left_out = int(raw.count().execute()) - int(restricted.count().execute())
-    wanted = "".join(f", {_safe(sql)} AS {quoted_name(c)}" for c, sql in columns.items())
-    mapped = _select(restricted, ", ".join(ORIGIN) + wanted, alias=f"chosen_{name}")
+    mapped = _mapped(restricted, columns, name)
     read = {one.lower() for sql in [*columns.values(), condition] for one in column_names(sql)}
     unused = [column for column in available if column.lower() not in read]
     return Mapped(raw, mapped, columns, left_out, unreadable, unused)
 
 
 def rows_as_json(mapped: Mapped, keys: ir.Table, *, name: str) -> ir.Table:
-    """The untouched rows of the source at the origins in `keys`, as source_file, source_row, row."""
+    """The untouched rows at the origins in `keys`: source_file, source_row, row."""
     chosen = mapped.raw.semi_join(keys, list(ORIGIN))
     names = [quoted_name(c) for c in mapped.raw.columns if c not in ORIGIN]
     row = "CAST(to_json({" + ", ".join(f"{n}: {n}" for n in names) + "}) AS VARCHAR) AS row"
@@ -104,7 +116,29 @@ def rows_as_json(mapped: Mapped, keys: ir.Table, *, name: str) -> ir.Table:
 
 def _select(table: ir.Table, what: str, *, alias: str, condition: str = "TRUE") -> ir.Table:
     """`alias` must be unlike every other one that ends up in the same query."""
-    return table.alias(alias).sql(f"SELECT {what} FROM {alias} WHERE {condition}")  # noqa: S608
+    return table.alias(alias).sql(f"SELECT {what} FROM {alias} WHERE {condition}")
+
+
+def _condition(raw: ir.Table, text: str, available: list[str], name: str) -> str:
+    where = f"sources.{name}.where"
+    condition = parse(text, available, where=where)
+    with faults_named(f"{where}: {text!r}"):
+        asked = _select(raw, f"{condition} AS kept", alias=f"asked_{name}")
+    if not asked.kept.type().is_boolean():
+        raise ConfigError(f"{where}: {text!r} is no condition; write one, such as Quantity > 0")
+    return condition
+
+
+def _mapped(table: ir.Table, columns: dict[str, str], name: str) -> ir.Table:
+    """The columns of the contract; an expression that the engine refuses is named."""
+    wanted = [f"{_safe(sql)} AS {quoted_name(column)}" for column, sql in columns.items()]
+    try:
+        return _select(table, ", ".join([*ORIGIN, *wanted]), alias=f"chosen_{name}")
+    except duckdb.Error:
+        for column, one in zip(columns, wanted, strict=True):
+            with faults_named(f"sources.{name}.columns.{column}: {columns[column]}"):
+                _select(table, one, alias=f"tried_{name}")
+        raise
 
 
 def _safe(sql: str) -> str:
@@ -118,10 +152,10 @@ def _expressions(
     if not source.columns:
         same = [c for c in available if c in contract]
         return {column: quoted_name(column) for column in same}
-    if unknown := [c for c in source.columns if c not in contract]:
-        raise ConfigError(
-            f"sources.{name}.columns: {unknown} not in the contract; {name} may have {contract}"
-        )
+    for column in source.columns:
+        if column not in contract:
+            told = unknown_name(column, list(contract)).replace("the source", "the contract")
+            raise ConfigError(f"sources.{name}.columns: {told}")
     return {
         column: parse(text, available, where=f"sources.{name}.columns.{column}")
         for column, text in source.columns.items()
@@ -131,123 +165,63 @@ def _expressions(
 def _open(
     connection: Backend, source: Source, files: list[Path], *, name: str, ids: frozenset[str]
 ) -> tuple[ir.Table, pa.Table]:
-    kinds = {source.format or _FORMATS.get(file.suffix.lower()) for file in files}
-    if len(kinds) > 1 or None in kinds:
+    kind = _format(source, files, name)
+    with faults_named(
+        f"sources.{name}: cannot read {', '.join(f.name for f in files[:3])} as {kind}"
+    ):
+        if kind == "parquet":
+            return _parquet(connection, files), UNREADABLE.empty_table()
+        if kind in ("csv", "jsonl"):
+            reader = read_csv if kind == "csv" else read_json_lines
+            return reader(connection, files, name=name, ids=_id_columns(source, ids))
+        if len(files) > 1:
+            raise ConfigError(
+                f"sources.{name}: one {kind} file at a time; {len(files)} match the path"
+            )
+        if source.table is None:
+            raise ConfigError(f"sources.{name}: name the `table:` inside {files[0].name}")
+        database = read_duckdb if kind == "duckdb" else read_sqlite
+        table = database(connection, files[0], source.table, name=name)
+        return table, UNREADABLE.empty_table()
+
+
+def _format(source: Source, files: list[Path], name: str) -> str:
+    """The one format of `files`: what the config says, else what their names say."""
+    found = {source.format or _FORMATS.get(_suffix(file)) for file in files}
+    kind = found.pop()
+    if found or kind is None:
         raise ConfigError(
             f"sources.{name}: cannot tell the format of {[f.name for f in files]}; set `format:` "
             "to parquet, csv, jsonl, duckdb or sqlite, one format per source"
         )
-    kind = kinds.pop()
-    none = UNREADABLE.empty_table()
-    if kind == "parquet":
-        return _parquet(connection, files), none
-    if kind in ("csv", "jsonl"):
-        text = _text(connection, source, files, kind=str(kind), name=name, ids=ids)
-        return text, _csv_rejects(connection, name) if kind == "csv" else none
-    if len(files) > 1:
-        raise ConfigError(f"sources.{name}: one {kind} file at a time; {len(files)} match the path")
-    return _database(connection, source, files[0], kind=str(kind), name=name), none
+    return kind
 
 
-def _paths(files: list[Path]) -> str:
-    return "[" + ", ".join(quoted(str(file)) for file in files) + "]"
+def _suffix(file: Path) -> str:
+    packed = file.suffix.lower() in (".gz", ".zst")
+    return (Path(file.stem) if packed else file).suffix.lower()
+
+
+def _id_columns(source: Source, ids: frozenset[str]) -> IdColumns:
+    """Which columns of the source become ids, as they are or inside an expression."""
+    if not source.columns:
+        return IdColumns(ids, frozenset())
+    texts = [text for column, text in source.columns.items() if column in ids]
+    plain = {plain_column(text) or text.strip().lower() for text in texts}
+    inside = {c.lower() for text in texts if not plain_column(text) for c in _columns_in(text)}
+    return IdColumns(frozenset(plain), frozenset(inside) - plain)
+
+
+def _columns_in(text: str) -> set[str]:
+    try:
+        return column_names(text)
+    except ValueError:  # a name with blanks; what is no SQL at all is told when it is mapped
+        return set()
 
 
 def _parquet(connection: Backend, files: list[Path]) -> ir.Table:
+    listed = "[" + ", ".join(quoted(str(file)) for file in files) + "]"
     return connection.sql(
-        "SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS source_row FROM read_parquet("  # noqa: S608
-        f"{_paths(files)}, file_row_number = true, filename = 'source_file', union_by_name = true)"
+        "SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS source_row FROM read_parquet("
+        f"{listed}, file_row_number = true, filename = 'source_file', union_by_name = true)"
     )
-
-
-def _text(
-    connection: Backend, source: Source, files: list[Path], *, kind: str, name: str,
-    ids: frozenset[str],
-) -> ir.Table:  # fmt: skip
-    """CSV or JSON lines: types are found from all rows; ids stay the text that the file has."""
-    reader, option, extra = _TEXT_READERS[kind]
-    options = f"sample_size = -1, {extra}"
-    sniffed = f"DESCRIBE SELECT * FROM {reader}({_paths(files)}, {options})"  # noqa: S608
-    types = {str(row[0]): str(row[1]) for row in connection.raw_sql(sniffed).fetchall()}
-    mapped = {source.columns.get(c, c).strip().strip('"').lower() for c in ids}
-    as_text = [c for c, kind in types.items() if c.lower() in mapped and kind != "VARCHAR"]
-    floats = [c for c in as_text if types[c] == "DOUBLE"]
-    listed = ", ".join(
-        f"{quoted(c)}: {quoted('VARCHAR' if c in as_text else t)}" for c, t in types.items()
-    )
-    replaced = ", ".join(f"{_without_point_zero(c)} AS {quoted_name(c)}" for c in floats)
-    connection.raw_sql(
-        f"CREATE OR REPLACE TABLE {quoted_name('text_' + name)} AS SELECT * REPLACE (source_row - "  # noqa: S608
-        "min(source_row) OVER (PARTITION BY source_file) + 1 AS source_row) FROM (SELECT * "
-        f"{f'REPLACE ({replaced})' if replaced else ''}, row_number() OVER () AS source_row FROM "
-        f"{reader}({_paths(files)}, {options}, {option} = {{{listed}}}, filename = 'source_file'))"
-    )
-    return connection.table("text_" + name)
-
-
-_TEXT_READERS = {  # format -> reader, its option for types, other options
-    "csv": ("read_csv", "types", "store_rejects = true"),
-    "jsonl": ("read_json", "columns", "format = 'newline_delimited', union_by_name = true"),
-}
-
-
-def _without_point_zero(column: str) -> str:
-    """An id that a tool wrote as a float: 17850.0 is 17850."""
-    return f"regexp_replace({quoted_name(column)}, '\\.0+$', '')"
-
-
-def _csv_rejects(connection: Backend, name: str) -> pa.Table:
-    """Lines that DuckDB could not read as rows, from the tables where it keeps them.
-
-    The rows after such a line are numbered anew, so that `source_row` counts the file's rows.
-    """
-    found = connection.raw_sql(
-        "SELECT DISTINCT ON (f.file_path, e.line) f.file_path AS source_file, "
-        "CAST(e.line AS BIGINT) - 1 AS source_row, "
-        "'unreadable line: ' || lower(CAST(e.error_type AS VARCHAR)) AS reason, "
-        "e.csv_line AS row FROM reject_errors e JOIN reject_scans f USING (scan_id, file_id) "
-        "ORDER BY f.file_path, e.line"
-    ).to_arrow_table()
-    if found.num_rows:
-        connection.create_table("unreadable_lines", found, overwrite=True)
-        connection.raw_sql(
-            f"UPDATE {quoted_name('text_' + name)} AS t SET source_row = source_row + ("  # noqa: S608
-            "SELECT count(*) FROM (SELECT source_file, source_row - row_number() OVER (PARTITION BY"
-            " source_file ORDER BY source_row) AS before FROM unreadable_lines) u "
-            "WHERE u.source_file = t.source_file AND t.source_row > u.before)"
-        )
-    return found.cast(UNREADABLE)
-
-
-def _database(
-    connection: Backend, source: Source, file: Path, *, kind: str, name: str
-) -> ir.Table:
-    if source.table is None:
-        raise ConfigError(f"sources.{name}: name the `table:` inside {file.name}")
-    if kind == "sqlite":
-        rows = connection.create_table(f"sqlite_{name}", _sqlite(file, source.table, name))
-    else:
-        connection.raw_sql(f"ATTACH {quoted(str(file))} AS {quoted_name('db_' + name)} (READ_ONLY)")
-        rows = connection.table(source.table, database=f"db_{name}")
-    numbered = f"*, {quoted(str(file))} AS source_file, row_number() OVER () AS source_row"
-    return _select(rows, numbered, alias=f"rows_of_{name}")
-
-
-def _sqlite(file: Path, table: str, name: str) -> pa.Table:
-    """Read through the standard library: DuckDB's own reader wants a download."""
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as database:
-        try:
-            cursor = database.execute(f"SELECT * FROM {quoted_name(table)}")  # noqa: S608
-        except sqlite3.OperationalError as error:
-            raise ConfigError(f"sources.{name}: {file.name}: {error}") from None
-        names = [column[0] for column in cursor.description]
-        values = list(zip(*cursor.fetchall(), strict=True)) or [()] * len(names)
-    return pa.table({n: _sqlite_column(column) for n, column in zip(names, values, strict=True)})
-
-
-def _sqlite_column(values: tuple[object, ...]) -> pa.Array:
-    """SQLite types values, not columns: a column of several types is read as text."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.array([None if v is None else str(v) for v in values], pa.string())

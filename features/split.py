@@ -26,7 +26,7 @@ def time_split(timelines: Timelines, cut_us: int) -> Split:
 
 
 def test_cut(timelines: Timelines, test_days: float | None) -> int:
-    """Where the test slice begins: `test_days` before the end, else a tenth of it (1 to 28 days)."""
+    """Where the test slice begins: `test_days` before the end, else a tenth (1 to 28 days)."""
     if not len(timelines.occurred_us):
         raise ValueError("the log has no event that carries a signal; see `signals:` in the config")
     first, last = int(timelines.occurred_us.min()), int(timelines.occurred_us.max())

@@ -1,4 +1,4 @@
-"""Timelines: what each person did, in time order. NumPy only: training and serving hold them too."""
+"""Timelines: what each person did, in time order. NumPy only: training and serving use them."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class IdTable:
         """(len(texts),) the index of each id, -1 where it is not in the table."""
         if not len(self) or not len(texts):
             return np.full(len(texts), -1, dtype=np.int32)
-        wanted = np.array([text.encode() for text in texts], dtype=np.bytes_)
+        wanted = np.array([_sought(text) for text in texts], dtype=np.bytes_)
         place = np.searchsorted(self.ids, wanted, sorter=self.order)
         found = self.order[np.minimum(place, len(self) - 1)]
         return np.where(self.ids[found] == wanted, found, -1).astype(np.int32)
@@ -86,6 +86,14 @@ class IdTable:
     def texts(self, indices: NDArray[np.integer]) -> list[str]:
         """The ids of many indices."""
         return [bytes(one).decode() for one in self.ids[indices]]
+
+
+def _sought(text: str) -> bytes:
+    """UTF-8 of a text from outside; what no id can hold becomes bytes that no id has.
+
+    NumPy drops NULs at the end, and would take "a\\0" for "a".
+    """
+    return text.encode("utf-8", "surrogatepass").replace(b"\0", b"\xff")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""What the tests of the feature layer share: one engine, and a small shop to read or build."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from features.build import build
+from features.config import load_config
+from features.engine import connect
+from features.feature_set import FeatureSet
+from features.home import Home
+from features.reading import TableReport, read_tables
+
+
+@dataclass(frozen=True)
+class Read:
+    """One table as the contract leaves it, and all that was rejected."""
+
+    accepted: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
+    report: TableReport
+
+    def column(self, name: str) -> list[Any]:
+        return [row[name] for row in self.accepted]
+
+    def reasons(self) -> dict[int, list[str]]:
+        return {row["source_row"]: row["reasons"] for row in self.rejected}
+
+
+@dataclass(frozen=True)
+class SmallShop:
+    """A directory with a config and what it names."""
+
+    base: Path
+    engine: Any
+
+    def file(self, name: str, content: Any) -> dict[str, str]:
+        """Write a source (rows or a pyarrow table: Parquet; text or bytes: as they are)."""
+        path = self.base / name
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif isinstance(content, str):
+            path.write_text(content, encoding="utf-8")
+        else:
+            pq.write_table(content if isinstance(content, pa.Table) else as_table(content), path)
+        return {"path": name}
+
+    def config(self, sources: dict[str, Any], **parts: Any) -> Any:
+        given = {"signals": {"purchase": {"weight": 5}, "view": {"weight": 1}}, **parts}
+        path = self.base / "feeds.yaml"
+        path.write_text(yaml.safe_dump({"sources": sources, **given}, sort_keys=False))
+        return load_config(path)
+
+    def read(self, sources: dict[str, Any], table: str = "events", **parts: Any) -> Read:
+        config, rejects = self.config(sources, **parts), self.base / "rejects.parquet"
+        tables = read_tables(self.engine, config, self.base, rejects)
+        order = ["source_file", "source_row"]
+        accepted = tables.tables[table].order_by(order).to_pyarrow().to_pylist()
+        refused = pq.read_table(rejects).sort_by([(one, "ascending") for one in order]).to_pylist()
+        for row in refused:
+            row["source_file"] = Path(row["source_file"]).name
+        return Read(accepted, refused, tables.report(table))
+
+    def build(
+        self, sources: dict[str, Any], as_of: datetime | None = None, **parts: Any
+    ) -> FeatureSet:
+        return build(self.config(sources, **parts), self.base, self.home, as_of=as_of)
+
+    @property
+    def home(self) -> Home:
+        return Home(self.base / "home")
+
+
+def as_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as a table with every column that any of them has."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: [row.get(name) for row in rows] for name in columns})
+
+
+def rejected_row(row: dict[str, Any]) -> Any:
+    """The source's row of a reject, out of its JSON."""
+    return json.loads(row["row"])
+
+
+@pytest.fixture(scope="session")
+def engine() -> Any:
+    connection = connect()
+    yield connection
+    connection.disconnect()
+
+
+@pytest.fixture
+def shop(tmp_path: Path, engine: Any) -> SmallShop:
+    return SmallShop(tmp_path, engine)
+
+
+@pytest.fixture(scope="module")
+def new_shop(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Callable[[], SmallShop]:
+    """A shop of its own for every call: hypothesis runs one test many times."""
+    return lambda: SmallShop(tmp_path_factory.mktemp("shop"), engine)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +20,6 @@ from training.evaluation import protocol
 from training.policy import Feeds, People, Step, anchors, decide
 from training.queries import queries_for
 from training.reasons import reason_text
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CHUNK = 512
 RANKED = pa.schema(
@@ -48,42 +45,35 @@ class Requests:
         return len(self.person_id)
 
     @classmethod
-    def of(cls, people: pd.DataFrame) -> Requests:
-        """Read a frame with `person_id`, and optionally `user_id` and `recent`."""
-        if "person_id" not in people:
-            raise ValueError(f"people need a column person_id; there are {list(people)}")
-        if unknown := set(people) - {"person_id", "user_id", "recent"}:
+    def of(cls, people: pa.Table) -> Requests:
+        """Read a table with `person_id`, and optionally `user_id` and `recent`."""
+        if "person_id" not in people.column_names:
+            raise ValueError(f"people need a column person_id; there are {people.column_names}")
+        if unknown := set(people.column_names) - {"person_id", "user_id", "recent"}:
             raise ValueError(
-                f"people have columns {sorted(map(str, unknown))} that mean nothing here; "
+                f"people have columns {sorted(unknown)} that mean nothing here; "
                 "there may be person_id, user_id and recent"
             )
-        missing = np.flatnonzero(people["person_id"].isna())
-        if missing.size:
-            raise ValueError(f"people: row {missing[0] + 1} has no person_id")
-        names = [as_id(value) for value in people["person_id"]]
-        users = [as_id(v) for v in people["user_id"]] if "user_id" in people else names
-        lists = people["recent"] if "recent" in people else [None] * len(people)
+        names = [as_id(value) for value in people["person_id"].to_pylist()]
+        if "" in names:
+            raise ValueError(f"people: row {names.index('') + 1} has no person_id")
+        given = people.column_names
+        users = [as_id(v) for v in people["user_id"].to_pylist()] if "user_id" in given else names
+        lists = people["recent"].to_pylist() if "recent" in given else [None] * len(names)
         return cls(names, users, [_ids(one, row) for row, one in enumerate(lists, 1)])
 
 
-def as_id(value: Any) -> str:
+def as_id(value: object) -> str:
     """Ids are text; a whole float prints without its .0, nothing at all is the empty id."""
-    if _nothing(value):
+    if value is None or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _nothing(value: Any) -> bool:
-    """None, NaN and pandas' NA: a value that is not there."""
-    return (
-        value is None or (not hasattr(value, "__len__") and value != value) or str(value) == "<NA>"
-    )
-
-
-def _ids(recent: Any, row: int) -> list[str]:
-    if _nothing(recent):
+def _ids(recent: object, row: int) -> list[str]:
+    if recent is None or recent != recent:
         return []
-    if isinstance(recent, str) or not hasattr(recent, "__iter__"):
+    if not isinstance(recent, list):
         raise ValueError(f"people: row {row}: recent is {recent!r}, not a list of item ids")
     return [as_id(item) for item in recent]
 
@@ -122,7 +112,7 @@ class Ranked:
 
 
 def rank_people(
-    bundle: Bundle, people: pd.DataFrame, wish: Wish | None = None, progress: Progress = silent
+    bundle: Bundle, people: pa.Table, wish: Wish | None = None, progress: Progress = silent
 ) -> pa.Table:
     """Rank for each row of `people` (see Requests); fewer than `size` only when there are fewer.
 
@@ -137,7 +127,7 @@ def rank_file(
 ) -> Ranked:
     """Rank for the people in one Parquet file into another, chunk by chunk."""
     start = time.perf_counter()
-    requests = Requests.of(_frame(people))
+    requests = Requests.of(_table(people))
     rows = 0
     with written_beside(out) as beside, pq.ParquetWriter(beside, RANKED) as writer:
         for part in _ranked(bundle, requests, wish, progress):
@@ -150,14 +140,14 @@ def judge_people(
     bundle: Bundle, people: Path, truth: Path, progress: Progress = silent
 ) -> list[dict[str, object]]:
     """How the model's feeds for `people` meet `truth` (person_id, item_id), as summary rows."""
-    requests, wanted = Requests.of(_frame(people)), _frame(truth)
-    if missing := {"person_id", "item_id"} - set(wanted):
-        raise ValueError(f"{truth} lacks {sorted(missing)}; it has {list(wanted)}")
+    requests, wanted = Requests.of(_table(people)), _table(truth)
+    if missing := {"person_id", "item_id"} - set(wanted.column_names):
+        raise ValueError(f"{truth} lacks {sorted(missing)}; it has {wanted.column_names}")
     row_of = {name: row for row, name in enumerate(requests.person_id)}
     rows: list[set[int]] = [set() for _ in row_of]
-    items = bundle.catalogue.find([as_id(item) for item in wanted["item_id"]])
+    items = bundle.catalogue.find([as_id(item) for item in wanted["item_id"].to_pylist()])
     unlisted = len(bundle.catalogue)  # an item that the model cannot know is wanted all the same
-    for place, (name, item) in enumerate(zip(wanted["person_id"], items.tolist(), strict=True)):
+    for place, (name, item) in enumerate(zip(wanted["person_id"].to_pylist(), items.tolist(), strict=True)):
         if as_id(name) in row_of:
             rows[row_of[as_id(name)]].add(item if item >= 0 else unlisted + place)
     asked = np.array([r for r, row in enumerate(rows) if row], dtype=np.int64)
@@ -175,14 +165,10 @@ def judge_people(
     return protocol.summary([outcome], options.bootstrap_draws, options.seed)
 
 
-def _frame(path: Path) -> pd.DataFrame:
-    """A Parquet file with ids as they are: a null does not turn whole numbers into floats."""
+def _table(path: Path) -> pa.Table:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    import pandas as pd
-
-    frame: pd.DataFrame = pq.read_table(path).to_pandas(types_mapper=pd.ArrowDtype)
-    return frame
+    return pq.read_table(path)
 
 
 def _feeds(bundle: Bundle, requests: Requests, wish: Wish, progress: Progress) -> Iterator[Served]:

@@ -19,7 +19,7 @@ from features.home import Home, Progress, silent, written_beside
 from features.split import test_cut, time_split
 from features.types import from_us
 from training import bundle as bundles
-from training.bundle import alone, terms
+from training.bundle import alone
 from training.catalogue import Catalogue
 from training.evaluation import evidence, protocol
 from training.evaluation.protocol import Outcome
@@ -27,8 +27,6 @@ from training.fitting import CannotFit, fit
 from training.plots import comparison
 from training.policy import Step
 from training.rankers.base import Ranker
-
-SIZE = max(protocol.KS)
 
 
 @dataclass(frozen=True)
@@ -91,14 +89,14 @@ def measure(
             skipped[name] = str(error)
     progress("judging on what came after", 0.5)
     catalogue = Catalogue.of(features, config.shop.currency)
-    asked = protocol.tasks(split, config)
-    outcomes = _outcomes(config, catalogue, asked, {n: _filled(n, fitted) for n in fitted})
+    asked = protocol.tasks(split, config, catalogue)
+    outcomes = _outcomes(asked, {n: _filled(n, fitted) for n in fitted}, len(catalogue))
     options = config.training
     repeat = _usual_repeat(config, catalogue)
     gains = evidence.gains(outcomes, repeat, options.bootstrap_draws, options.seed)
     ladder = evidence.choose_ladder(gains, list(fitted))
     steps = [Step(rung, name, fitted[name]) for rung, name in ladder]
-    outcomes += _outcomes(config, catalogue, asked, {"policy": steps})
+    outcomes += _outcomes(asked, {"policy": steps}, len(catalogue))
     rows = protocol.summary(outcomes, options.bootstrap_draws, options.seed)
     progress("judged", 1.0)
     return Measured(from_us(cut), rows, gains, ladder), skipped
@@ -120,19 +118,11 @@ def _filled(name: RankerName, fitted: Mapping[RankerName, Ranker]) -> list[Step]
 
 
 def _outcomes(
-    config: Config, catalogue: Catalogue, asked: Sequence[protocol.Task],
-    ladders: Mapping[Any, Sequence[Step]],
-) -> list[Outcome]:  # fmt: skip
-    """Every ladder on every task, over the whole catalogue: what was there then is not known."""
-    everything = slice(0, len(catalogue))
+    asked: Sequence[protocol.Task], ladders: Mapping[Any, Sequence[Step]], n_items: int
+) -> list[Outcome]:
+    """Every ladder on every task."""
     return [
-        protocol.evaluate(
-            ladder,
-            name,
-            task,
-            terms(config, catalogue, everything, SIZE, repeat=task.repeat),
-            catalogue,
-        )
+        protocol.evaluate(ladder, name, task, n_items)
         for task in asked
         for name, ladder in ladders.items()
     ]

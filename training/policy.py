@@ -121,11 +121,11 @@ def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
     queries = _known(people)
     rungs, reasons = entitled(people, terms.highest_rung)
-    blocked, had = _blocked(people.queries.histories), _had(queries, terms)
     feeds = _Filling.empty(len(people), terms.size)
-    feeds.fill(ladder, queries, rungs, Allowed(terms.items, blocked.joined(had)))
+    feeds.fill(ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms)))
     if terms.on_too_few == "pad":
-        feeds.fill(ladder, queries, rungs, Allowed(terms.items, blocked), below=terms.min_items)
+        blocked = Allowed(terms.items, _blocked(people.queries.histories))
+        feeds.fill(ladder, queries, rungs, blocked, below=terms.min_items)
     return _decided(feeds, ladder, rungs, reasons, terms)
 
 
@@ -142,6 +142,11 @@ def entitled(people: People, limit: Rung) -> tuple[Int8, Int8]:
     highest = RUNGS.index(limit)
     reasons[rungs > highest] = Reason.limit
     return np.minimum(rungs, highest).astype(np.int8), reasons
+
+
+def kept_away(people: People, terms: Terms) -> Ragged:
+    """The items that each person's feed may not show: blocked ones, and had ones by the rules."""
+    return _blocked(people.queries.histories).joined(_had(_known(people), terms))
 
 
 def _known(people: People) -> Queries:

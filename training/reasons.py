@@ -12,11 +12,20 @@ if TYPE_CHECKING:
     from training.bundle import Bundle
     from training.rankers.base import Queries
 
-_DID = {
-    "purchase": "bought", "buy": "bought", "order": "bought", "cart": "put in your basket",
-    "read": "read", "like": "liked", "bookmark": "bookmarked", "comment": "commented on",
-    "follow": "followed", "view": "looked at", "click": "looked at", "email_click": "looked at",
-}  # fmt: skip
+_DID = {  # event type -> what the person did with {}
+    "purchase": "bought {}",
+    "buy": "bought {}",
+    "order": "bought {}",
+    "cart": "put {} in your basket",
+    "read": "read {}",
+    "like": "liked {}",
+    "bookmark": "bookmarked {}",
+    "comment": "commented on {}",
+    "follow": "followed {}",
+    "view": "looked at {}",
+    "click": "looked at {}",
+    "email_click": "looked at {}",
+}
 
 
 def reason_text(
@@ -26,11 +35,11 @@ def reason_text(
     if rung == "one_for_all":
         return "popular right now"
     if (before := _did(bundle, queries, person, item)) is not None:
-        return f"you {before} this before"
+        return f"you {before.format('this')} before"
     if anchor < 0:
         return "goes with this visit" if rung == "context" else "fits what you like"
-    did = _did(bundle, queries, person, anchor)
-    return f"{f'because you {did}' if did else 'goes with'} {bundle.catalogue.name(anchor)}"
+    did, name = _did(bundle, queries, person, anchor), bundle.catalogue.name(anchor)
+    return f"because you {did.format(name)}" if did else f"goes with {name}"
 
 
 def _did(bundle: Bundle, queries: Queries, person: int, item: int) -> str | None:
@@ -45,4 +54,4 @@ def _did(bundle: Bundle, queries: Queries, person: int, item: int) -> str | None
     if not entries.size:
         return None
     signal = int(histories.signals[start + entries[-1]])
-    return _DID.get(list(bundle.config.signals)[signal].lower().split()[0], "chose")
+    return _DID.get(list(bundle.config.signals)[signal].lower().split()[0], "chose {}")

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,9 +17,6 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
-from mlflow.types.schema import Array, DataType
 
 from features.config import Config
 from features.home import Home
@@ -29,15 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CHAMPION = "champion"
-_SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [
-            ColSpec(DataType.string, "person_id"),
-            ColSpec(DataType.string, "user_id", required=False),
-            ColSpec(Array(DataType.string), "recent", required=False),
-        ]
-    )
-)
 _PYFUNC = Path(__file__).with_name("mlflow_model.py")
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports each step of a new database
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -80,17 +67,12 @@ class Tracker:
             mlflow.log_dict(self.config.model_dump(mode="json"), "config.json")
             for name, figure in plots.items():
                 mlflow.log_figure(figure, f"plots/{name}.png")
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # it advises types and an input example
-                model = mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=str(_PYFUNC),
-                    artifacts={"bundle": str(bundle)},
-                    signature=_SIGNATURE,
-                    pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
-                )
+            model = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(_PYFUNC),
+                artifacts={"bundle": str(bundle)},
+                pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
+            )
             return self._register(client, model.model_uri, run.info.run_id)
 
     def _register(self, client: mlflow.MlflowClient, source: str, run_id: str) -> int:

@@ -4,12 +4,15 @@ Three tasks, each a batch of people and what they went on to want:
 
 all        people with a past: every item of the test slice; nothing but blocked items is kept away
 discovery  the same people: only items that they had not had before, and only such are shown
-session    people without a past: the first half of what they did is the session, the rest is wanted
+session    people without a past: the first half of what they did is the session, the rest is
+           wanted; what is kept away is what the shop's own rules keep away
+
+What the rules keep away from a feed is not wanted of it either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,24 +22,26 @@ from features.config import Config, RankerName
 from features.split import Split
 from features.timelines import Timelines
 from features.types import Bool, Float64, Int32, Int64, Ragged, row_numbers
+from training.bundle import terms
 from training.catalogue import Catalogue
 from training.evaluation import metrics
-from training.policy import People, Step, Terms, decide
+from training.policy import People, Step, Terms, decide, kept_away
 from training.queries import queries_for
 
 KS = (10, 20)
 Judged = RankerName | Literal["policy"]  # whose feeds are judged
+Repeat = Literal["allow", "exclude"]
 CHUNK = 512  # people scored at once: bounds memory to CHUNK x n_items floats
 
 
 @dataclass(frozen=True)
 class Task:
-    """People asking, and what they went on to want."""
+    """People asking, the terms of their feeds, and what they went on to want."""
 
     name: str
     people: People
     truth: Ragged
-    repeat: Literal["allow", "exclude"]
+    terms: Terms
 
 
 @dataclass(frozen=True)
@@ -49,27 +54,33 @@ class Outcome:
     coverage: dict[str, float]
 
 
-def tasks(split: Split, config: Config) -> list[Task]:
+def tasks(split: Split, config: Config, catalogue: Catalogue) -> list[Task]:
     """The tasks that this log can answer; one that nobody can be asked is left out."""
     wanted = np.array(config.label_signals(), dtype=np.bool_)
-    rows = _asked(split, wanted, config)
-    known, fresh = rows
-    made = [_known_people(split, known, wanted, config, repeat) for repeat in ("allow", "exclude")]
-    made.append(_half_sessions(split, fresh, wanted, config))
+    known, fresh = _asked(split, wanted, config)
+    past, future = _people(split, known, config), split.future.take(known)
+    chosen = _distinct(future, wanted[future.signals])
+    visitors, rest = _half_sessions(split, fresh, config)
+    found = _distinct(rest, wanted[rest.signals])
+    everything = slice(0, len(catalogue))  # what was available then is not known
+    repeats: dict[str, Repeat | None] = {"all": "allow", "discovery": "exclude", "session": None}
+    made = []
+    for name, repeat in repeats.items():
+        people, truth = (visitors, found) if name == "session" else (past, chosen)
+        rules = terms(config, catalogue, everything, max(KS), repeat=repeat)
+        left = _minus(truth, kept_away(people, rules), len(catalogue))
+        asked = np.flatnonzero(np.diff(left.indptr) > 0)
+        made.append(Task(name, people.take(asked), left.take(asked), rules))
     return [task for task in made if len(task.people)]
 
 
-def evaluate(
-    ladder: Sequence[Step], name: Judged, task: Task, terms: Terms, catalogue: Catalogue
-) -> Outcome:
+def evaluate(ladder: Sequence[Step], name: Judged, task: Task, n_items: int) -> Outcome:
     """Feeds for everybody in the task, judged."""
     parts = [
-        decide(ladder, task.people.take(rows), terms).items
+        decide(ladder, task.people.take(rows), task.terms).items
         for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
     ]
-    return judge(
-        np.concatenate(parts), task.truth, name=name, task=task.name, n_items=len(catalogue)
-    )
+    return judge(np.concatenate(parts), task.truth, name=name, task=task.name, n_items=n_items)
 
 
 def judge(feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int) -> Outcome:
@@ -117,36 +128,25 @@ def _asked(split: Split, wanted: Bool, config: Config) -> tuple[Int64, Int64]:
     return some(known), some(fresh)
 
 
-def _known_people(
-    split: Split, rows: Int64, wanted: Bool, config: Config, repeat: Literal["allow", "exclude"]
-) -> Task:
+def _half_sessions(split: Split, rows: Int64, config: Config) -> tuple[People, Timelines]:
+    """People who are in the middle of their first visit, and what they do in the rest of it."""
     future = split.future.take(rows)
-    truth = _distinct(future, wanted[future.signals])
-    if repeat == "exclude":
-        truth = _minus(truth, _distinct(split.past.take(rows), None), split.past.n_items)
-    asked = np.diff(truth.indptr) > 0
-    people = _people(split, rows[asked], [np.empty(0, np.int32)] * int(asked.sum()), config)
-    name = "all" if repeat == "allow" else "discovery"
-    return Task(name, people, truth.take(np.flatnonzero(asked)), repeat)
-
-
-def _half_sessions(split: Split, rows: Int64, wanted: Bool, config: Config) -> Task:
-    future = split.future.take(rows)
-    place = np.arange(future.items.size) - future.indptr[:-1].repeat(np.diff(future.indptr))
-    first = place < (np.diff(future.indptr) // 2).repeat(np.diff(future.indptr))
+    lengths = np.diff(future.indptr)
+    place = np.arange(future.items.size) - future.indptr[:-1].repeat(lengths)
+    first = place < (lengths // 2).repeat(lengths)
     given, rest = future.where(first), future.where(~first)
-    truth = _minus(_distinct(rest, wanted[rest.signals]), _distinct(given, None), future.n_items)
-    asked = np.flatnonzero(np.diff(truth.indptr) > 0)
-    recent = [given.items[given.indptr[r] : given.indptr[r + 1]] for r in asked]
-    people = _people(split, np.full(asked.size, -1, np.int64), recent, config)
-    return Task("session", people, truth.take(asked), "exclude")
+    recent = np.split(given.items, given.indptr[1:-1]) if rows.size else []
+    return _people(split, np.full(rows.size, -1, dtype=np.int64), config, recent), rest
 
 
-def _people(split: Split, rows: Int64, recent: list[Int32], config: Config) -> People:
+def _people(
+    split: Split, rows: Int64, config: Config, recent: Sequence[Int32] | None = None
+) -> People:
+    sessions = recent if recent is not None else [np.empty(0, dtype=np.int32)] * rows.size
     queries = queries_for(
         split.past,
         rows.astype(np.int32),
-        recent,
+        sessions,
         split.cut_us,
         config.signals,
         config.session_signal(),
@@ -155,28 +155,19 @@ def _people(split: Split, rows: Int64, recent: list[Int32], config: Config) -> P
     return People(queries, everybody, ~everybody)
 
 
-def _distinct(timelines: Timelines, kept: Bool | None) -> Ragged:
+def _distinct(timelines: Timelines, kept: Bool) -> Ragged:
     """Each person's distinct items, sorted."""
-    chosen = timelines if kept is None else timelines.where(kept)
+    chosen = timelines.where(kept)
     keys = np.unique(row_numbers(chosen.indptr) * chosen.n_items + chosen.items)
     return _ragged(keys, len(chosen), chosen.n_items)
 
 
 def _minus(left: Ragged, right: Ragged, n_items: int) -> Ragged:
     keys, other = (row_numbers(r.indptr) * n_items + r.values for r in (left, right))
-    return _ragged(np.setdiff1d(keys, other, assume_unique=True), len(left), n_items)
+    return _ragged(np.setdiff1d(keys, other), len(left), n_items)
 
 
 def _ragged(keys: Int64, rows: int, n_items: int) -> Ragged:
     counts = np.bincount(keys // n_items, minlength=rows)
     indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     return Ragged(indptr, (keys % n_items).astype(np.int32))
-
-
-def by_name(rows: Sequence[Mapping[str, object]], task: str, metric: str) -> dict[str, float]:
-    """Name -> mean, out of a summary."""
-    return {
-        str(row["name"]): float(str(row["mean"]))
-        for row in rows
-        if row["task"] == task and row["metric"] == metric
-    }

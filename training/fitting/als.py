@@ -12,12 +12,15 @@ from training.rankers.als import AlsRanker
 
 
 def fit_als(interest: sp.csr_matrix, options: AlsOptions, seed: int) -> AlsRanker:
-    """Alternate least squares over confidence = 1 + alpha * interest.
+    """Alternate least squares over confidence = 1 + alpha * interest / mean interest.
+
+    The mean makes alpha mean the same whatever the signals weigh and however fast they fade.
 
     interest: (n_persons, n_items) CSR float32, rows are people
     """
+    scale = options.confidence_scale / float(interest.data.mean())
     confidence = interest.copy()
-    confidence.data = 1 + np.float32(options.confidence_scale) * confidence.data
+    confidence.data = 1 + np.float32(scale) * confidence.data
     with threadpool_limits(limits=1, user_api="blas"):  # implicit brings its own threads
         model = AlternatingLeastSquares(
             factors=options.factors, regularization=options.regularization, alpha=1.0,
@@ -27,4 +30,4 @@ def fit_als(interest: sp.csr_matrix, options: AlsOptions, seed: int) -> AlsRanke
     factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
     identity = np.eye(options.factors, dtype=np.float32)
     gram = factors.T @ factors + np.float32(options.regularization) * identity
-    return AlsRanker(factors, gram, options.confidence_scale)
+    return AlsRanker(factors, gram, scale)
