@@ -18,12 +18,8 @@ class FeedRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         strict=True,
-        json_schema_extra={
-            "examples": [
-                {"placement": "home", "user_id": "17850"},
-                {"placement": "home", "visitor_id": "b7c1", "recent": ["85123A", "22423"]},
-                {"placement": "home", "size": 5},
-            ]
+        json_schema_extra={  # one: BentoML's docs know no list of examples
+            "example": {"placement": "home", "visitor_id": "b7c1", "recent": ["85123A", "22423"]}
         },
     )
 

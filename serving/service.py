@@ -47,7 +47,7 @@ class Feeds:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def open(self) -> None:
         """Open the promoted bundle, then follow the pointer."""
-        logging.getLogger("bentoml.serve").addFilter(_NoTraceback())
+        logging.getLogger("bentoml._internal.server.http_app").addFilter(_NoTraceback())
         self.holder.refresh()
         self.following = asyncio.create_task(self.holder.follow())
 

@@ -84,7 +84,9 @@ class TestRank:
         run("rank", "-c", trained.path, "--people", path, "--out", out, "--ranker", "popularity")
         assert set(pd.read_parquet(out).ranker) == {"popularity"}
 
-    def test_a_size_beyond_the_catalogue_gives_the_whole_of_it(self, run, trained, people, tmp_path):
+    def test_a_size_beyond_the_catalogue_gives_the_whole_of_it(
+        self, run, trained, people, tmp_path
+    ):
         path, frame = people
         out = tmp_path / "r.parquet"
         run("rank", "-c", trained.path, "--people", path, "--out", out, "--size", 5000,
@@ -108,7 +110,9 @@ class TestRank:
     ):
         pd.DataFrame(columns).to_parquet(tmp_path / "p.parquet")
         out = tmp_path / "r.parquet"
-        code, _, err = run("rank", "-c", trained.path, "--people", tmp_path / "p.parquet", "--out", out)
+        code, _, err = run(
+            "rank", "-c", trained.path, "--people", tmp_path / "p.parquet", "--out", out
+        )
         assert code == 1
         assert said in err
         assert not out.exists()
@@ -116,7 +120,9 @@ class TestRank:
     def test_whole_floats_and_numbers_are_the_ids_they_look_like(self, trained, tmp_path):
         from training.batch import Requests
 
-        frame = pd.DataFrame({"person_id": [17850.0, 12.0], "recent": [[1, 2], [-3499919498720038879]]})
+        frame = pd.DataFrame(
+            {"person_id": [17850.0, 12.0], "recent": [[1, 2], [-3499919498720038879]]}
+        )
         frame.to_parquet(tmp_path / "p.parquet")
         read = Requests.of(pq.read_table(tmp_path / "p.parquet"))
         assert read.person_id == ["17850", "12"]
@@ -168,7 +174,10 @@ def test_a_run_records_what_it_was_made_of(trained):
     client = Tracker(trained.home, trained.config).connect()
     version = client.get_model_version("feeds", "1")
     run = client.get_run(version.run_id)
-    assert run.data.tags["feature_digest"] == open_bundle(trained.home, "v1").manifest["feature_digest"]
+    assert (
+        run.data.tags["feature_digest"]
+        == open_bundle(trained.home, "v1").manifest["feature_digest"]
+    )
     assert run.data.metrics["all/policy/ndcg_at_20"] > 0
     assert run.data.params["als.factors"] == "64"
     plots = {artifact.path for artifact in client.list_artifacts(version.run_id, "plots")}
@@ -181,7 +190,9 @@ def test_check_reports_and_exits_by_the_threshold(run, trained, tmp_path):
     assert "item_id is missing" in told
     assert (tmp_path / "home" / "rejects.parquet").exists()
     strict = tmp_path / "strict.yaml"
-    text = trained.path.read_text().replace(": events.parquet", f": {trained.path.parent}/events.parquet")
+    text = trained.path.read_text().replace(
+        ": events.parquet", f": {trained.path.parent}/events.parquet"
+    )
     for name in ("items", "customers", "identities", "preferences"):
         text = text.replace(f"path: {name}.parquet", f"path: {trained.path.parent}/{name}.parquet")
     strict.write_text(text + "\ncontract: {max_rejected_share: 0.0}\n")

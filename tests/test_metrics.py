@@ -25,7 +25,9 @@ def test_a_place_without_an_item_is_never_a_hit():
     assert not metrics.hits(nothing, Ragged.of([[0]])).any()
 
 
-@pytest.mark.parametrize(("k", "expected"), [(1, [0, 1, 0]), (2, [1 / 2, 1, 0]), (3, [1 / 2, 1, 0])])
+@pytest.mark.parametrize(
+    ("k", "expected"), [(1, [0, 1, 0]), (2, [1 / 2, 1, 0]), (3, [1 / 2, 1, 0])]
+)
 def test_recall_is_the_share_of_what_was_wanted(k, expected):
     assert metrics.recall(HIT, WANTED, k).tolist() == expected
 

@@ -224,9 +224,9 @@ def test_feeds_are_full_distinct_and_the_same_alone_or_in_a_batch(who, recent, s
 
 
 def test_grounds_are_named_for_each_item_by_the_step_that_placed_it(past=PAST):
-    from training.rankers.neighbours import NeighboursRanker
-    from training.fitting.neighbours import fit_neighbours
     from features.config import NeighboursOptions
+    from training.fitting.neighbours import fit_neighbours
+    from training.rankers.neighbours import NeighboursRanker
 
     log = worlds.two_tastes()
     interest = log.histories(worlds.NOW_US, worlds.SIGNALS).interest()

@@ -121,9 +121,7 @@ class TestEvidence:
             made.append(protocol.Outcome("all", name, {"ndcg_at_20": values}, {}))
         return made
 
-    @pytest.mark.parametrize(
-        ("gap", "verdict"), [(0.1, "climb"), (-0.1, "stay"), (0.0, "unknown")]
-    )
+    @pytest.mark.parametrize(("gap", "verdict"), [(0.1, "climb"), (-0.1, "stay"), (0.0, "unknown")])
     def test_a_verdict_is_only_given_when_the_interval_is_clear(self, gap, verdict):
         (gain,) = evidence.gains(self.outcomes(gap), "allow", 500, 0)
         assert gain.verdict == verdict

@@ -55,8 +55,12 @@ class TestEveryRanker:
         people = worlds.asking(past, range(8))
         whole = ranker.score(people)
         chosen = np.array([1, 4, 9], dtype=np.int32)
-        np.testing.assert_allclose(ranker.score(people, chosen), whole[:, chosen], rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(ranker.score(people, slice(2, 6)), whole[:, 2:6], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            ranker.score(people, chosen), whole[:, chosen], rtol=1e-4, atol=1e-6
+        )
+        np.testing.assert_allclose(
+            ranker.score(people, slice(2, 6)), whole[:, 2:6], rtol=1e-4, atol=1e-6
+        )
 
     def test_has_an_opinion_on_strangers_just_when_it_says_so(self, ranker):
         scores = ranker.score(Queries.of_strangers(2, worlds.N_ITEMS))

@@ -184,7 +184,9 @@ def test_the_service_says_when_it_is_ready(service):
 def test_workers_follow_the_pointer_without_a_failed_request(service, trained):
     from training.jobs import train
 
-    version = train(trained.config, trained.path.parent, trained.home, rankers=["popularity"]).version
+    version = train(
+        trained.config, trained.path.parent, trained.home, rankers=["popularity"]
+    ).version
     before = ask(service).model_version
     promote(trained.config, trained.home, version)
     seen, deadline = [], time.monotonic() + 10
@@ -212,7 +214,7 @@ class TestWithoutAServer:
 
     def test_the_clock_of_the_config_decides_how_old_a_history_is(self, bundle, customer):
         later = bundle.config.model_copy(
-            update={"trained": bundle.config.trained.model_copy(update={"clock": "now"})}
+            update={"shop": bundle.config.shop.model_copy(update={"clock": "now"})}
         )
         request = FeedRequest(placement="home", user_id=customer)
         at_build = Desk.of(bundle)
@@ -220,7 +222,9 @@ class TestWithoutAServer:
         fresh, stale = (desk._who(request, np.empty(0, np.int32)) for desk in (at_build, now))
         assert (stale.queries.histories.weights < fresh.queries.histories.weights).any()
 
-    def test_a_bundle_that_cannot_be_opened_leaves_the_old_one_serving(self, trained, tmp_path, caplog):
+    def test_a_bundle_that_cannot_be_opened_leaves_the_old_one_serving(
+        self, trained, tmp_path, caplog
+    ):
         from features.home import Home
 
         home = Home(tmp_path)
@@ -240,11 +244,12 @@ class TestWithoutAServer:
 
     def test_serving_without_a_promoted_model_says_what_to_do(self, tmp_path):
         config = tmp_path / "feeds.yaml"
-        config.write_text(
-            "sources: {events: {path: e.parquet}}\nsignals: {view: {weight: 1}}\n"
-        )
+        config.write_text("sources: {events: {path: e.parquet}}\nsignals: {view: {weight: 1}}\n")
         run = subprocess.run(
-            [sys.executable, "-m", "feeds", "serve", "-c", str(config)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "feeds", "serve", "-c", str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert run.returncode == 1
         assert "feeds promote" in run.stderr
