@@ -57,6 +57,7 @@ def load(kind: type[T], directory: Path, *, mapped: bool = True) -> T:
 
 def _array(path: Path, mapped: bool) -> Any:
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except ValueError:  # an array without elements cannot be mapped
         return np.load(path, allow_pickle=False)
+    return np.asarray(array)  # the same pages, without the cost of np.memmap at every slice

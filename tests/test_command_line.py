@@ -22,8 +22,7 @@ def run(capfd, monkeypatch):
     def _run(*words):
         monkeypatch.setattr(sys, "argv", ["feeds", *map(str, words)])
         with pytest.raises(SystemExit) as stop:
-            feeds.main()
-            raise SystemExit(0)
+            sys.exit(feeds.main())
         out, err = capfd.readouterr()
         return int(stop.value.code or 0), out, err
 
@@ -87,7 +86,7 @@ class TestRank:
     def test_a_size_beyond_the_catalogue_gives_the_whole_of_it(
         self, run, trained, people, tmp_path
     ):
-        path, frame = people
+        path, _ = people
         out = tmp_path / "r.parquet"
         run("rank", "-c", trained.path, "--people", path, "--out", out, "--size", 5000,
             "--repeat", "allow")  # fmt: skip

@@ -68,7 +68,9 @@ BROKEN = [
 @pytest.mark.parametrize(("table", "change", "reason"), BROKEN,
                          ids=[f"{t}: {r}" for t, _, r in BROKEN])  # fmt: skip
 def test_a_row_that_breaks_a_rule_is_rejected_with_its_reason(shop, table, change, reason):
-    found = read(shop, table, [SOUND[table], SOUND[table] | {"user_id": "w", "item_id": "b"} | change])
+    found = read(
+        shop, table, [SOUND[table], SOUND[table] | {"user_id": "w", "item_id": "b"} | change]
+    )
     assert found.reasons() == {2: [reason]}
     assert found.report.reasons == {reason: 1}
 

@@ -20,7 +20,7 @@ N = worlds.N_ITEMS
 
 @dataclass(frozen=True)
 class Fixed(Ranker):
-    """Ranks some items in a fixed order for anybody with a history; of the others it says nothing."""
+    """Ranks some items in a fixed order for anybody with a history; says nothing of others."""
 
     order: tuple[int, ...]
     knows_strangers: ClassVar[bool] = False
@@ -223,7 +223,7 @@ def test_feeds_are_full_distinct_and_the_same_alone_or_in_a_batch(who, recent, s
         assert len(shown) == min(size, N - gone)
 
 
-def test_grounds_are_named_for_each_item_by_the_step_that_placed_it(past=PAST):
+def test_grounds_are_named_for_each_item_by_the_step_that_placed_it():
     from features.config import NeighboursOptions
     from training.fitting.neighbours import fit_neighbours
     from training.rankers.neighbours import NeighboursRanker

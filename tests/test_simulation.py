@@ -200,9 +200,7 @@ def test_newsletters_are_clicked_as_often_as_the_true_probabilities_say(tmp_path
     sends = clean[clean.event_type == "email_send"]
     person, item = sends.user_id.str[1:].astype(int) - 1, sends.item_id.map(rows)
     at_us = sends.occurred_at.astype("int64").to_numpy()
-    chance = click_probability(
-        world.shelf, world.people, person.to_numpy(), item.to_numpy(), at_us
-    )
+    chance = click_probability(world.shelf, world.people, person.to_numpy(), item.to_numpy(), at_us)
     clicks, expected = int((clean.event_type == "email_click").sum()), float(chance.sum())
     assert expected > 250  # else the next line could hardly fail
     assert clicks == pytest.approx(expected, abs=3 * expected**0.5)

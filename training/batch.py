@@ -143,14 +143,8 @@ def judge_people(
     requests, wanted = Requests.of(_table(people)), _table(truth)
     if missing := {"person_id", "item_id"} - set(wanted.column_names):
         raise ValueError(f"{truth} lacks {sorted(missing)}; it has {wanted.column_names}")
-    row_of = {name: row for row, name in enumerate(requests.person_id)}
-    rows: list[set[int]] = [set() for _ in row_of]
-    items = bundle.catalogue.find([as_id(item) for item in wanted["item_id"].to_pylist()])
-    unlisted = len(bundle.catalogue)  # an item that the model cannot know is wanted all the same
-    for place, (name, item) in enumerate(zip(wanted["person_id"].to_pylist(), items.tolist(), strict=True)):
-        if as_id(name) in row_of:
-            rows[row_of[as_id(name)]].add(item if item >= 0 else unlisted + place)
-    asked = np.array([r for r, row in enumerate(rows) if row], dtype=np.int64)
+    truths = _wanted_by(requests, wanted, bundle)
+    asked = np.flatnonzero(np.diff(truths.indptr) > 0)
     if not asked.size:
         raise ValueError(f"nobody of {people} is in {truth}; both name people by person_id")
     feeds = np.concatenate(
@@ -159,10 +153,22 @@ def judge_people(
             for served in _feeds(bundle, requests, Wish(size=max(protocol.KS)), progress)
         ]
     )
-    truths = Ragged.of([sorted(rows[r]) for r in asked])
-    outcome = protocol.judge(feeds[asked], truths, name="policy", task="given", n_items=unlisted)
+    outcome = protocol.judge(
+        feeds[asked], truths.take(asked), name="policy", task="given", n_items=len(bundle.catalogue)
+    )
     options = bundle.config.training
     return protocol.summary([outcome], options.bootstrap_draws, options.seed)
+
+
+def _wanted_by(requests: Requests, wanted: pa.Table, bundle: Bundle) -> Ragged:
+    """What each request's person wanted; an item the model cannot know is wanted all the same."""
+    ids = [as_id(item) for item in wanted["item_id"].to_pylist()]
+    beyond = {item: len(bundle.catalogue) + n for n, item in enumerate(dict.fromkeys(ids))}
+    indices = bundle.catalogue.find(ids).tolist()
+    by_person: dict[str, set[int]] = {}
+    for name, item, index in zip(wanted["person_id"].to_pylist(), ids, indices, strict=True):
+        by_person.setdefault(as_id(name), set()).add(index if index >= 0 else beyond[item])
+    return Ragged.of([sorted(by_person.get(name, ())) for name in requests.person_id])
 
 
 def _table(path: Path) -> pa.Table:

@@ -1,0 +1,258 @@
+"""The build: from a log to a feature set, the same for the same inputs, and nothing half written."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from features.build import input_digest
+from features.config import ConfigError
+from features.reading import TooManyRejects
+
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def event(item="a", days_ago=0.0, **other):
+    return {"event_type": "view", "item_id": item, "user_id": "u",
+            "occurred_at": NOW - days_ago * DAY, **other}  # fmt: skip
+
+
+def people(features):
+    return dict(zip(features.persons.texts(np.arange(len(features.persons))),
+                    features.consent.tolist(), strict=True))  # fmt: skip
+
+
+def content(features):
+    """Everything that a feature set says, but for the time that it took."""
+    parts = {
+        str(path.relative_to(features.directory)): path.read_bytes()
+        for path in sorted(features.directory.rglob("*.npy"))
+    }
+    tables = {
+        name: pq.read_table(features.directory / name).to_pylist()
+        for name in ("items.parquet", "persons.parquet")
+    }
+    events = pd.read_parquet(features.directory / "events.parquet").to_csv().splitlines()[1:]
+    kept = ("as_of", "removed", "event_types", "respelled_items")
+    texts = sorted(line.split(",", 1)[1] for line in events)
+    return parts, tables, texts, {key: features.manifest[key] for key in kept}
+
+
+class TestDigest:
+    def test_the_same_inputs_are_built_once(self, shop):
+        source = shop.file("l.parquet", [event()])
+        first = shop.build({"events": source})
+        manifest = first.directory / "manifest.json"
+        written = manifest.stat().st_mtime_ns
+        assert shop.build({"events": source}).digest == first.digest
+        assert manifest.stat().st_mtime_ns == written
+
+    def test_a_changed_byte_or_config_is_another_input(self, shop):
+        def digest(text="item_id,n\na,1\n", as_of=None, source=(), **parts):
+            path = {"events": shop.file("l.csv", text) | dict(source)}
+            return input_digest(shop.config(path, **parts), shop.base, as_of)
+
+        changes = [
+            {}, {"text": "item_id,n\nb,1\n"}, {"as_of": NOW}, {"source": {"where": "n = 1"}},
+            {"shop": {"timezone": "Asia/Tokyo"}}, {"contract": {"max_rejected_share": 0.5}},
+            {"cleaning": {"non_products": ["x"]}}, {"signals": {"view": {"weight": 2}}},
+            {"source": {"columns": {"item_id": "n"}}},
+        ]  # fmt: skip
+        assert len({digest(**change) for change in changes}) == len(changes)
+        assert digest() == digest(contract={"max_rejected_share": 0.05}, training={"seed": 3})
+
+    def test_one_moment_in_two_zones_is_one_moment(self, shop):
+        config = shop.config({"events": shop.file("l.csv", "item_id\n")})
+        tokyo = NOW.astimezone(timezone(9 * timedelta(hours=1)))
+        assert input_digest(config, shop.base, NOW) == input_digest(config, shop.base, tokyo)
+
+    def test_two_builds_agree_in_every_number(self, shop, new_shop):
+        rows = [event(item, n, user_id=f"u{n % 3}") for n, item in enumerate("abcabcaaab")]
+        other = new_shop()
+        builds = [one.build({"events": one.file("l.parquet", rows)}) for one in (shop, other)]
+        assert content(builds[0]) == content(builds[1])
+        assert builds[0].digest == builds[1].digest
+
+
+class TestAsOf:
+    def test_is_the_last_accepted_event_and_not_the_wall_clock(self, shop):
+        rows = [event(days_ago=3), event(days_ago=1.5), event(days_ago=0, item=None)]
+        features = shop.build({"events": shop.file("l.parquet", rows)},
+                              contract={"max_rejected_share": 0.5})  # fmt: skip
+        assert features.as_of_us == (NOW - 1.5 * DAY).timestamp() * 1_000_000
+        assert features.manifest["as_of"] == "2024-05-31T00:00:00+00:00"
+
+    def test_before_the_first_event_there_is_nothing_to_describe(self, shop):
+        source = shop.file("l.parquet", [event()])
+        with pytest.raises(ValueError, match="is before the first event, 2024-06-01"):
+            shop.build({"events": source}, as_of=NOW - DAY)
+        assert not shop.home.feature_sets.exists()
+
+    def test_needs_a_zone(self, shop):
+        with pytest.raises(ValueError, match="has no time zone"):
+            shop.build({"events": shop.file("l.parquet", [event()])}, as_of=datetime(2024, 6, 1))
+
+    PAST = [event("a", 2), event("A", 1.5), event("a", 1), event("b", 1, user_id="w")]
+    LATER = st.lists(
+        st.builds(
+            lambda item, minutes, user, title: event(item, -minutes / 1440, user_id=user,
+                                                     title=title, price=9.0),
+            st.sampled_from(["a", "A", "b", "new"]), st.integers(1, 60),
+            st.sampled_from(["u", "w", "x"]), st.sampled_from(["first", "second", None]),
+        ), min_size=1, max_size=6,
+    )  # fmt: skip
+
+    @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(later=LATER)
+    def test_what_comes_after_it_changes_nothing(self, new_shop, later):
+        past = [row | {"title": "first", "price": 1.0} for row in self.PAST]
+        columns = {"title": "title", "price": "price"}
+        builds = []
+        for rows in (past, [*later, *past]):
+            shop = new_shop()
+            sources = {"events": shop.file("l.parquet", rows),
+                       "items": {"derive_from": "events", "columns": columns}}  # fmt: skip
+            builds.append(shop.build(sources, as_of=NOW))
+        assert content(builds[0]) == content(builds[1])
+
+
+class TestConsent:
+    EVENTS = [event(user_id="yes"), event(user_id="no"), event(user_id="silent"),
+              event(user_id="unknown"), event(user_id=None, visitor_id="v")]  # fmt: skip
+    SAID = [{"user_id": "yes", "consent_personalise": True},
+            {"user_id": "no", "consent_personalise": False},
+            {"user_id": "silent", "consent_personalise": None}]  # fmt: skip
+
+    @pytest.mark.parametrize("default", ["yes", "no"])
+    def test_is_what_the_customers_table_says_else_the_default(self, shop, default):
+        sources = {"events": shop.file("l.parquet", self.EVENTS),
+                   "customers": shop.file("c.parquet", self.SAID)}  # fmt: skip
+        features = shop.build(sources, shop={"consent_default": default})
+        other = default == "yes"
+        assert people(features) == {
+            "u:yes": True, "u:no": False, "u:silent": other, "u:unknown": other, "v:v": other,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize("default", ["yes", "no"])
+    def test_is_the_default_for_all_without_such_a_table(self, shop, default):
+        features = shop.build({"events": shop.file("l.parquet", self.EVENTS)},
+                              shop={"consent_default": default})  # fmt: skip
+        assert set(people(features).values()) == {default == "yes"}
+
+
+class TestCleaning:
+    @pytest.fixture(scope="class")
+    def features(self, new_shop):
+        shop = new_shop()
+        rows = [
+            event("ab", 5, event_id="1"), event("AB", 4, event_id="2"),
+            event("AB", 4, event_id="2"), event("AB", 3, event_id="3"),
+            event("POST", 3, event_id="4"),
+            event("c", 2, event_id="5", event_type="purchase", quantity=2),
+            event("c", 1, event_id="6", event_type="return", quantity=1),
+            event("d", 1, event_id="7", event_type="purchase", quantity=1),
+            event("d", 1, event_id="8", event_type="return", quantity=1),
+        ]  # fmt: skip
+        kinds = [{"item_id": one, "kind": "product"} for one in ("Ab", "POST", "c")]
+        sources = {"events": shop.file("l.parquet", rows), "items": shop.file("i.parquet", kinds)}
+        return shop.build(sources, cleaning={"non_products": ["^POST$"]})
+
+    def test_what_was_taken_out_is_counted_by_its_reason(self, features):
+        assert features.manifest["removed"] == {
+            "exact duplicate": 1, "non-product": 1, "purchase returned in full": 1, "return": 2,
+        }  # fmt: skip
+        assert features.manifest["event_types"] == {"purchase": 1, "view": 3}
+
+    def test_items_have_one_spelling_in_log_and_catalogue(self, features):
+        assert features.item_table().item_id.tolist() == ["AB", "c"]
+        assert features.manifest["respelled_items"] == 3
+        assert features.items.texts(features.timelines.items) == ["AB", "AB", "AB", "c"]
+
+    def test_a_pattern_that_the_engine_does_not_know_is_named(self, shop):
+        source = shop.file("l.parquet", [event()])
+        with pytest.raises(ConfigError, match="cleaning.non_products: a pattern"):
+            shop.build({"events": source}, cleaning={"non_products": ["(?!x)"]})
+
+    def test_a_return_does_not_undo_a_look(self, shop):
+        rows = [event("a", 3, event_type="purchase"), event("a", 2),
+                event("a", 1, event_type="return")]  # fmt: skip
+        features = shop.build({"events": shop.file("l.parquet", rows)})
+        assert features.manifest["event_types"] == {"view": 1}
+
+
+class TestItemsOutOfTheLog:
+    ROWS = [
+        event("a", 3, title="red", price=2.0), event("a", 2, title="Red", price=4.0),
+        event("A", 1, title="Red", price=9.0), event("b", 1, user_id="robot", title="spam"),
+        event("c", 1, event_type=None, title="broken"),
+    ]  # fmt: skip
+
+    def test_are_made_of_the_events_that_count(self, shop):
+        columns = {c: c for c in ("occurred_at", "event_type", "item_id", "user_id")}
+        events = shop.file("l.parquet", self.ROWS) | {
+            "columns": columns, "where": "user_id <> 'robot'",
+        }  # fmt: skip
+        items = {"derive_from": "events", "columns": {"title": "title", "price": "price"}}
+        features = shop.build({"events": events, "items": items},
+                              contract={"max_rejected_share": 0.5})  # fmt: skip
+        (item,) = features.item_table().to_dict("records")
+        assert (item["item_id"], item["title"], item["price"]) == ("a", "Red", 4.0)
+        counts = {table["name"]: table["left_out"] for table in features.manifest["tables"]}
+        assert counts == {"events": 1, "items": 1}
+
+
+class TestNothingHalfWritten:
+    GOOD, BAD = [event()], [event(), event(item=None)]
+
+    def test_too_many_rejects_stop_the_build_and_the_last_good_one_stays(self, shop):
+        good = shop.build({"events": shop.file("l.parquet", self.GOOD)})
+        with pytest.raises(TooManyRejects, match=r"item_id is missing.*keeps serving"):
+            shop.build({"events": shop.file("l.parquet", self.BAD)})
+        assert list(shop.home.feature_sets.iterdir()) == [good.directory]
+        refused = pq.read_table(shop.home.rejects)
+        assert refused.column_names == [
+            "source_file", "source_row", "reasons", "row", "table_name",
+        ]  # fmt: skip
+        assert refused["reasons"].to_pylist() == [["item_id is missing"]]
+
+    @pytest.mark.parametrize(
+        ("rows", "share", "told"),
+        [(BAD[1:], 0.05, "1 of 1 rows"), (BAD[1:], 1, "no accepted event"),
+         ([], 0.05, "no accepted event; run `feeds check`")],
+        ids=["all rejected", "all rejected and allowed", "no rows"],
+    )  # fmt: skip
+    def test_a_log_without_a_good_event_makes_no_feature_set(self, shop, rows, share, told):
+        table = pq.read_table(shop.base / shop.file("all.parquet", self.BAD)["path"])
+        keep = [row in rows for row in self.BAD]
+        source = shop.file("l.parquet", table.filter(keep))
+        with pytest.raises(ValueError, match=told):
+            shop.build({"events": source}, contract={"max_rejected_share": share})
+        assert not shop.home.feature_sets.exists()
+
+    def test_an_error_in_the_middle_leaves_nothing_behind(self, shop, monkeypatch):
+        def broken(*_):
+            raise OSError("disk full")
+
+        monkeypatch.setattr("features.build.read_timelines", broken)
+        with pytest.raises(OSError, match="disk full"):
+            shop.build({"events": shop.file("l.parquet", self.GOOD)})
+        assert list(shop.home.feature_sets.iterdir()) == []
+
+    def test_a_missing_file_is_told_before_anything_is_read(self, shop):
+        sources = {"events": shop.file("l.parquet", self.GOOD), "items": {"path": "nothing.csv"}}
+        with pytest.raises(ConfigError, match=r"sources\.items\.path: no file matches"):
+            shop.build(sources)
+        assert not shop.home.rejects.exists()
+
+
+def test_currencies_of_events_stay_with_them(shop):
+    rows = [event(value=1.5, currency="EUR"), event("b", value=2.0, currency="JPY")]
+    features = shop.build({"events": shop.file("l.parquet", rows)})
+    events = pq.read_table(features.directory / "events.parquet").sort_by("item_id")
+    assert events["currency"].to_pylist() == ["EUR", "JPY"]
+    assert events["value"].to_pylist() == [1.5, 2.0]
