@@ -103,6 +103,15 @@ def free_port(wanted: int) -> int:
     raise ValueError("there is no free port on this machine")
 
 
+def tool(name: str) -> str:
+    """How to call a command of this environment from here, also where it is not activated."""
+    mine = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if found is not None and Path(found).resolve() == mine.resolve():
+        return name
+    return str(mine.relative_to(Path.cwd()) if mine.is_relative_to(Path.cwd()) else mine)
+
+
 def four_requests(bundle: Bundle) -> dict[str, dict[str, Any]]:
     """A known customer, a visitor in the middle of a session, a stranger, and an unknown id."""
     placement = next(iter(bundle.config.placements))

@@ -52,7 +52,9 @@ def _serve(home: Home, path: Path, port: int, *, stay: bool, started: float) -> 
             show.console.print("\nServing until you press Ctrl-C.")
             with suppress(KeyboardInterrupt):
                 threading.Event().wait()
-    show.console.print(f"\nThe service has stopped; start it with: feeds serve -c {path}")
+    show.console.print(
+        f"\nThe service has stopped; start it with: {demo.tool('feeds')} serve -c {path}"
+    )
 
 
 def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, Any]]) -> None:
@@ -62,7 +64,7 @@ def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, A
         "the service": f"{url}/feed",
         "a feed": curl,
         "API docs": f"{url}/",
-        "the runs": f"mlflow ui --backend-store-uri {database}",
+        "the runs": f"{demo.tool('mlflow')} ui --backend-store-uri {database}",
         "the config": str(path),
     }.items():
         show.console.print(f"  {what:12}{where}", soft_wrap=True, highlight=False)

@@ -66,7 +66,8 @@ class Clean:
 def input_digest(config: Config, base: Path, as_of: datetime | None) -> str:
     """SHA-256 over the bytes of all sources and the part of the config that features depend on."""
     shop = config.digest("shop", "contract", "cleaning", "signals")
-    total = hashlib.sha256(f"{SCHEMA_VERSION} {shop} {as_of}".encode())
+    moment = None if as_of is None else to_us(as_of)
+    total = hashlib.sha256(f"{SCHEMA_VERSION} {shop} {moment}".encode())
     for name, source in named_sources(config).items():
         part = source.model_dump(mode="json", exclude={"path"})
         total.update(f"{name} {json.dumps(part, sort_keys=True)}".encode())
@@ -148,7 +149,7 @@ def _until(events: ir.Table, as_of: datetime | None) -> tuple[ir.Table, datetime
     first, last = times.min().to_pyarrow().as_py(), times.max().to_pyarrow().as_py()
     if first is None:
         raise ValueError("the log has no accepted event; run `feeds check` to see what was read")
-    moment = as_of or from_us(last)
+    moment = from_us(last if as_of is None else to_us(as_of))
     if to_us(moment) < first:
         raise ValueError(f"as_of {moment} is before the first event, {from_us(first)}")
     return events.filter(events.occurred_at <= ibis.literal(moment, type=TYPES["time"])), moment

@@ -7,10 +7,12 @@ import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from features.yaml_lines import Loader, line_of
 
 Kind = Literal["product", "article"]
 Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
@@ -287,32 +289,6 @@ class Config(Section):
         return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which only true and false are booleans, so that `language: no` is Norwegian.
-
-    A key given twice is an error: YAML would silently take the last.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|false)$", re.IGNORECASE), list("tTfF")
-)
-
-
 def load_config(path: Path) -> Config:
     """Read and validate `path`; a ConfigError names file, line and key of every fault."""
     try:
@@ -324,14 +300,14 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from None
     try:
-        return Config.model_validate(yaml.load(text, Loader=_Loader) or {})
+        return Config.model_validate(yaml.load(text, Loader=Loader) or {})
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     except ValidationError as error:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=Loader)
         faults = [_fault(path, root, dict(fault)) for fault in error.errors()]
         raise ConfigError("\n".join(faults)) from None
 
@@ -341,24 +317,4 @@ def _fault(path: Path, root: yaml.Node | None, fault: dict[str, Any]) -> str:
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "is not a key of the config; look for a typo"
-    return f"{path}:{_line(root, fault['loc'])}: {key}: {message}"
-
-
-def _line(node: yaml.Node | None, location: tuple[str | int, ...]) -> int:
-    """Line (from 1) of the deepest node of `location` that the file has."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == part]
-            if not found:
-                return line
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
-
-
-def shop_zone(config: Config) -> ZoneInfo:
-    """The shop's time zone, for showing times to people."""
-    return ZoneInfo(config.shop.timezone)
+    return f"{path}:{line_of(root, fault['loc'])}: {key}: {message}"

@@ -21,7 +21,7 @@ from features.config import ConfigError, Source
 from features.databases import read_duckdb, read_sqlite
 from features.engine import quoted, quoted_name
 from features.expressions import column_names, is_column, parse, plain_column, unknown_name
-from features.text_files import UNREADABLE, IdColumns, read_csv, read_json_lines
+from features.text_files import UNREADABLE, read_csv, read_json_lines
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
@@ -202,21 +202,12 @@ def _suffix(file: Path) -> str:
     return (Path(file.stem) if packed else file).suffix.lower()
 
 
-def _id_columns(source: Source, ids: frozenset[str]) -> IdColumns:
-    """Which columns of the source become ids, as they are or inside an expression."""
+def _id_columns(source: Source, ids: frozenset[str]) -> frozenset[str]:
+    """Which columns of the source become ids as they stand, in lower case."""
     if not source.columns:
-        return IdColumns(ids, frozenset())
+        return ids
     texts = [text for column, text in source.columns.items() if column in ids]
-    plain = {plain_column(text) or text.strip().lower() for text in texts}
-    inside = {c.lower() for text in texts if not plain_column(text) for c in _columns_in(text)}
-    return IdColumns(frozenset(plain), frozenset(inside) - plain)
-
-
-def _columns_in(text: str) -> set[str]:
-    try:
-        return column_names(text)
-    except ValueError:  # a name with blanks; what is no SQL at all is told when it is mapped
-        return set()
+    return frozenset(plain_column(text) or text.strip().lower() for text in texts)
 
 
 def _parquet(connection: Backend, files: list[Path]) -> ir.Table:

@@ -9,7 +9,7 @@ import gzip
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import ibis.expr.types as ir
 import pyarrow as pa
@@ -28,32 +28,25 @@ _CSV = "header = true, sample_size = -1"
 _JSON = ("format = 'newline_delimited', union_by_name = true, sample_size = -1, "
          "ignore_errors = true")  # fmt: skip
 _OFFSET = r":\d\d(\.\d+)? ?(Z|z|UTC|[+-]\d\d(:?\d\d)?)$"
-_LEADING_ZERO = r"^\s*[+-]?0\d"
+_MOMENT = "TIMESTAMP WITH TIME ZONE"
 Types = dict[str, str]  # column -> DuckDB type
 
 
-class IdColumns(NamedTuple):
-    """Columns of the source, in lower case, that become ids.
-
-    plain: as they stand        inside: in an expression that makes an id
-    """
-
-    plain: frozenset[str]
-    inside: frozenset[str]
-
-
 def read_csv(
-    connection: Backend, files: list[Path], *, name: str, ids: IdColumns
+    connection: Backend, files: list[Path], *, name: str, ids: frozenset[str]
 ) -> tuple[ir.Table, pa.Table]:
-    """The rows of `files` and their unreadable lines; columns are matched by name over files."""
-    if not any(file.stat().st_size for file in files):
-        raise _without_columns(files, name)
-    sniffed = {file: _sniff(connection, f"read_csv({quoted(str(file))}, {_CSV}, "
-                                        "store_rejects = true)") for file in files if file.stat().st_size}  # fmt: skip
+    """The rows of `files` and their unreadable lines; columns are matched by name over files.
+
+    ids: the columns that become ids as they stand, in lower case
+    """
+    files = [file for file in files if file.stat().st_size] or _refuse_empty(files, name)
+    reader = "read_csv({}, " + _CSV + ", store_rejects = true)"
+    sniffed = {file: _sniff(connection, reader.format(quoted(str(file)))) for file in files}
     types = _merged(sniffed.values())
     look = (f"read_csv({_paths(files)}, {_CSV}, all_varchar = true, union_by_name = true, "
             "ignore_errors = true)")  # fmt: skip
-    types |= _kept_as_text(connection, look, types, ids)
+    moments = [column for column, kind in types.items() if kind == _MOMENT]
+    types |= _zoned_times(connection, look, moments)
     text, change = _as_ids(types, ids)
     kept = f"rejects_table = {quoted('rejects_' + name)}, rejects_scan = {quoted('scans_' + name)}"
     parts = [
@@ -69,33 +62,35 @@ def read_csv(
 
 
 def read_json_lines(
-    connection: Backend, files: list[Path], *, name: str, ids: IdColumns
+    connection: Backend, files: list[Path], *, name: str, ids: frozenset[str]
 ) -> tuple[ir.Table, pa.Table]:
     """The rows of `files` and their unreadable lines; an empty file is a file without rows."""
-    given = [file for file in files if file.stat().st_size]
-    types = _sniff(connection, f"read_json({_paths(given)}, {_JSON})") if given else {}
+    files = [file for file in files if file.stat().st_size] or _refuse_empty(files, name)
+    types = _sniff(connection, f"read_json({_paths(files)}, {_JSON})")
     if list(types) == ["json"]:  # what the sniffer says when some line is no object
-        types = _sniff_objects(connection, given)
+        types = _sniff_objects(connection, files)
     types = {column: "VARCHAR" if kind == "JSON" else kind for column, kind in types.items()}
     if not types:
-        raise _without_columns(files, name)
+        _refuse_empty(files, name)
     text = dict.fromkeys(types, "VARCHAR")
-    look = f"read_json({_paths(given)}, {_JSON}, columns = {_struct(text)})"
-    types |= _kept_as_text(connection, look, types, ids)
+    look = f"read_json({_paths(files)}, {_JSON}, columns = {_struct(text)})"
+    times = [column for column, kind in types.items() if kind in (_MOMENT, "TIMESTAMP")]
+    types |= _zoned_times(connection, look, times)
     text, change = _as_ids(types, ids)
     rows = (
         f"SELECT * REPLACE (source_row - min(source_row) OVER (PARTITION BY source_file) + 1 AS "
         f"source_row) FROM (SELECT *{change}, row_number() OVER () AS source_row FROM read_json("
-        f"{_paths(given)}, {_JSON}, columns = {_struct(text)}, filename = 'source_file'))"
+        f"{_paths(files)}, {_JSON}, columns = {_struct(text)}, filename = 'source_file'))"
     )
     table = _stored(connection, name, rows)
-    return table, _json_rejects(connection, given, list(types), name)
+    return table, _json_rejects(connection, files, list(types), name)
 
 
-def _without_columns(files: list[Path], name: str) -> ConfigError:
-    return ConfigError(
-        f"sources.{name}: {[file.name for file in files]} hold nothing, not even columns; "
-        f"take sources.{name} out of the config until they do"
+def _refuse_empty(files: list[Path], name: str) -> NoReturn:
+    raise ConfigError(
+        f"sources.{name}: nothing in {[file.name for file in files]} to take columns from: CSV "
+        "needs a line of names, JSON lines one object a line; until there is one, take "
+        f"sources.{name} out of the config"
     )
 
 
@@ -107,7 +102,7 @@ def _sniff(connection: Backend, reader: str) -> Types:
 def _sniff_objects(connection: Backend, files: list[Path]) -> Types:
     """The columns of those lines that are objects; texts stay texts, whatever they look like."""
     found = connection.raw_sql(
-        f"SELECT json_group_structure(json) FROM read_ndjson_objects({_paths(files)}, "  # noqa: S608
+        f"SELECT json_group_structure(json) FROM read_ndjson_objects({_paths(files)}, "
         "ignore_errors = true) WHERE json_type(json) = 'OBJECT'"
     ).fetchone()
     described = json.loads(found[0]) if found and found[0] else {}
@@ -136,31 +131,24 @@ def _merged(sniffed: Iterable[Types]) -> Types:
     }
 
 
-def _kept_as_text(connection: Backend, look: str, types: Types, ids: IdColumns) -> Types:
-    """Types that the sniffer gets wrong, found by looking at the text.
+def _zoned_times(connection: Backend, look: str, times: list[str]) -> Types:
+    """The types of those `times` that have an offset, found by looking at their text.
 
-    Times with an offset are moments; where only some have one they stay text, for the contract to
-    read. A number with a leading zero that becomes part of an id is a code.
+    The sniffer drops it. With an offset a time is a moment; where only some have one the column
+    stays text, for the contract to read. look: a reader of everything as text
     """
-    zoned = [c for c, kind in types.items() if kind in ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE")]
-    codes = [c for c, kind in types.items() if kind == "BIGINT" and c.lower() in ids.inside]
-    wanted = dict.fromkeys(zoned, _OFFSET) | dict.fromkeys(codes, _LEADING_ZERO)
-    if not wanted:
+    if not times:
         return {}
-    tests = [f"regexp_matches(trim({quoted_name(c)}), {quoted(p)})" for c, p in wanted.items()]
+    tests = [f"regexp_matches(trim({quoted_name(c)}), {quoted(_OFFSET)})" for c in times]
     asked = ", ".join(f"bool_or({test}), bool_and({test})" for test in tests)
     answers = connection.raw_sql(f"SELECT {asked} FROM {look}").fetchone() or ()
-    right: Types = {}
-    for place, column in enumerate(wanted):
-        some, every = answers[2 * place : 2 * place + 2]
-        if some:
-            right[column] = "TIMESTAMP WITH TIME ZONE" if every and column in zoned else "VARCHAR"
-    return right
+    found = zip(times, answers[::2], answers[1::2], strict=True)
+    return {c: _MOMENT if every else "VARCHAR" for c, some, every in found if some}
 
 
-def _as_ids(types: Types, ids: IdColumns) -> tuple[Types, str]:
+def _as_ids(types: Types, ids: frozenset[str]) -> tuple[Types, str]:
     """Types in which ids are text, and the change that takes the .0 of floats off them."""
-    text = {c: "VARCHAR" if c.lower() in ids.plain else kind for c, kind in types.items()}
+    text = {c: "VARCHAR" if c.lower() in ids else kind for c, kind in types.items()}
     floats = [quoted_name(c) for c in types if text[c] == "VARCHAR" and types[c] == "DOUBLE"]
     whole = ", ".join(f"regexp_replace({c}, '\\.0+$', '') AS {c}" for c in floats)
     return text, f" REPLACE ({whole})" if whole else ""

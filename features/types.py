@@ -91,7 +91,7 @@ class IdTable:
 def _sought(text: str) -> bytes:
     """UTF-8 of a text from outside; what no id can hold becomes bytes that no id has.
 
-    NumPy drops NULs at the end, and would take "a\\0" for "a".
+    NumPy drops NULs at the end, and would take one id for another.
     """
     return text.encode("utf-8", "surrogatepass").replace(b"\0", b"\xff")
 

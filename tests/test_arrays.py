@@ -50,7 +50,7 @@ class TestSavedDataclass:
 
     def test_stays_on_disk_until_it_is_touched(self, model, tmp_path):
         arrays.save(model, tmp_path / "model")
-        assert isinstance(arrays.load(Model, tmp_path / "model").factors, np.memmap)
+        assert isinstance(arrays.load(Model, tmp_path / "model").factors.base, np.memmap)
 
     def test_is_never_written_over_another(self, model, tmp_path):
         arrays.save(model, tmp_path / "model")
@@ -84,7 +84,7 @@ class TestIdTable:
 
     @pytest.mark.parametrize("ids", [["a", "b", "a"], ["a", "a\0"]])
     def test_ids_that_are_not_distinct_are_refused(self, ids):
-        with pytest.raises(ValueError, match="distinct|NUL"):
+        with pytest.raises(ValueError, match="must be distinct"):
             IdTable.of(ids)
 
     def test_ids_in_byte_order_need_no_sorting(self):

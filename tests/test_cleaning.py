@@ -64,16 +64,17 @@ class TestSpelling:
         assert self.spelled(engine, ["a", "B", "b2"]) == ["a", "B", "b2"]
 
 
+SAME = {"occurred_at": START}
+
+
 class TestDuplicates:
     def removed(self, engine, *rows, given=tuple(GIVEN)):
         table = cleaning.with_person(events(*rows))
         marked = cleaning.marked(table, ["^POST$", "gift"], list(given))
         return [row["removed"] for row in rows_of(engine, marked)]
 
-    SAME = {"occurred_at": START}
-
     def test_events_that_agree_in_all_fields_are_one(self, engine):
-        assert self.removed(engine, self.SAME, self.SAME, self.SAME) == [
+        assert self.removed(engine, SAME, SAME, SAME) == [
             None, "exact duplicate", "exact duplicate",
         ]  # fmt: skip
 
@@ -83,22 +84,22 @@ class TestDuplicates:
          {"occurred_at": START + timedelta(microseconds=1)}],
     )  # fmt: skip
     def test_events_that_differ_in_any_field_are_two(self, engine, other):
-        first = self.SAME | {"sequence": 1, "session_id": "s", "quantity": 1}
+        first = SAME | {"sequence": 1, "session_id": "s", "quantity": 1}
         assert self.removed(engine, first, first | other) == [None, None]
 
     def test_a_visitor_on_two_devices_at_once_has_done_two_things(self, engine):
         given = (*GIVEN, "visitor_id")
-        rows = [self.SAME | {"visitor_id": one} for one in ("v", "w")]
+        rows = [SAME | {"visitor_id": one} for one in ("v", "w")]
         assert self.removed(engine, *rows, given=given) == [None, None]
 
     def test_fields_that_the_log_does_not_have_make_no_difference(self, engine):
-        rows = [self.SAME | {"sequence": n} for n in (1, 2)]
+        rows = [SAME | {"sequence": n} for n in (1, 2)]
         given = [name for name in GIVEN if name != "sequence"]
         assert self.removed(engine, *rows, given=given) == [None, "exact duplicate"]
 
     def test_where_there_is_an_event_id_it_alone_decides(self, engine):
         rows = [{"event_id": "1"}, {"event_id": "1", "item_id": "b"},
-                self.SAME | {"event_id": "2"}, self.SAME | {"event_id": "3"}]  # fmt: skip
+                SAME | {"event_id": "2"}, SAME | {"event_id": "3"}]  # fmt: skip
         assert self.removed(engine, *rows) == [None, "exact duplicate", None, None]
 
     def test_what_is_no_product_is_told_by_patterns(self, engine):

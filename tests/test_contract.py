@@ -1,4 +1,4 @@
-"""The contract: what a row must have, what is told when it has not, and that every row is told of."""
+"""The contract: what a row must have, and what is told of every row that has not."""
 
 import pyarrow as pa
 import pytest

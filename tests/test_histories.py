@@ -1,4 +1,4 @@
-"""Histories: events weighed by signal and age, and what recent popularity and a split make of them."""
+"""Histories: events weighed by signal and age, recent popularity, and the split in time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -121,8 +121,8 @@ def order(features):
 
 class TestOrder:
     def test_equal_times_follow_the_sequence(self, shop):
-        rows = [event("a", NOW, sequence=3), event("b", NOW, sequence=1), event("c", at(-1), sequence=9),
-                event("d", NOW, sequence=2)]  # fmt: skip
+        rows = [event("a", NOW, sequence=3), event("b", NOW, sequence=1),
+                event("c", at(-1), sequence=9), event("d", NOW, sequence=2)]  # fmt: skip
         assert order(shop.build({"events": shop.file("l.parquet", rows)})) == ["c", "b", "d", "a"]
 
     def test_else_the_files_in_the_order_of_their_names_and_their_rows(self, shop):

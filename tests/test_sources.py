@@ -28,11 +28,11 @@ COLUMNS = {
 class TestFiveFormats:
     """One small log: float ids with gaps, leading zeros, a UUID, fractions of a second."""
 
-    ROWS = [
+    ROWS = (
         ("2024-01-05 10:00:00.25", "view", "007", 17850.0, 1),
         ("2024-01-05 10:00:00.5", "purchase", "7", None, 2),
         ("2024-07-05 10:00:00", "view", "550E8400-e29b-41d4-A716-446655440000", 3.0, 1),
-    ]
+    )
 
     def parquet(self, shop):
         names = ["at", "what", "item", "who", "qty"]
@@ -233,8 +233,8 @@ class TestTimes:
         assert read.rejected == []
         return [f"{at:%d.%m. %H:%M}" for at in read.column("occurred_at")]
 
-    LOCAL = ["2011-07-01 12:00:00", "2011-12-01 12:00:00", "2011-10-30 01:30:00",
-             "2011-03-27 01:30:00"]  # fmt: skip
+    LOCAL = ("2011-07-01 12:00:00", "2011-12-01 12:00:00", "2011-10-30 01:30:00",
+             "2011-03-27 01:30:00")  # fmt: skip
 
     def test_naive_times_are_the_shops_summer_winter_and_the_hours_between(self, shop):
         rows = [ROW | {"at": at} for at in self.LOCAL]
@@ -258,8 +258,8 @@ class TestTimes:
         source = shop.file("l.csv", "at,item,who\n2024-07-02,a,u\n")
         assert self.moments(shop, source, timezone="Europe/Berlin") == ["01.07. 22:00"]
 
-    OFFSETS = ["2024-01-01T10:00:00+02:00", "2024-01-01T08:00:00Z", "2024-01-01 08:00:00.5+00",
-               "2024-01-01 03:00:00-0500", "2024-01-01 08:00:00 UTC"]  # fmt: skip
+    OFFSETS = ("2024-01-01T10:00:00+02:00", "2024-01-01T08:00:00Z", "2024-01-01 08:00:00.5+00",
+               "2024-01-01 03:00:00-0500", "2024-01-01 08:00:00 UTC")  # fmt: skip
 
     @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
     @pytest.mark.parametrize("times", [OFFSETS, OFFSETS[:1] * 2, OFFSETS[1:2] * 2],
@@ -286,8 +286,8 @@ class TestTimes:
 
     def test_numbers_of_seconds_become_times_by_an_expression(self, shop):
         source = shop.file("l.parquet", [ROW | {"at": 1704096000}])
-        read = shop.read({"events": source | {"columns": PLAIN | {"occurred_at":
-                                                                  "to_timestamp(at)"}}})  # fmt: skip
+        columns = PLAIN | {"occurred_at": "to_timestamp(at)"}
+        read = shop.read({"events": source | {"columns": columns}})
         assert str(read.column("occurred_at")[0]) == "2024-01-01 08:00:00+00:00"
 
     def test_a_time_that_is_none_rejects_its_row(self, shop):
@@ -441,8 +441,9 @@ class TestDatabases:
 
     def test_events_and_items_may_lie_in_one_duckdb_file(self, shop):
         with duckdb.connect(str(shop.base / "l.duckdb")) as database:
-            database.execute("CREATE SCHEMA web; CREATE TABLE web.log AS SELECT "
-                             "TIMESTAMP '2024-01-01' AS \"at\", 'a' AS item, 'u' AS who")  # fmt: skip
+            database.execute("CREATE SCHEMA web")
+            log = """SELECT TIMESTAMP '2024-01-01' AS "at", 'a' AS item, 'u' AS who"""
+            database.execute(f"CREATE TABLE web.log AS {log}")
             database.execute("CREATE VIEW items AS SELECT 'a' AS item_id, 'product' AS kind")
         events = {"path": "l.duckdb", "table": "web.log", "columns": PLAIN}
         items = {"path": "l.duckdb", "table": "items"}
