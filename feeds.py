@@ -70,19 +70,9 @@ def simulate(
 @app.command()
 def check(config: ConfigPath = HERE, home: HomePath = None) -> None:
     """Read every source by the contract and report; exit 1 when too much is rejected."""
-    from command import show
-    from features.engine import connect
-    from features.reading import read_tables, stop_if_too_many
+    from command.check import check as report
 
-    shop, base, place = _shop(config, home)
-    with show.progress_bar() as progress:
-        connection = connect(place.scratch())
-        tables = read_tables(connection, shop, base, place.rejects, progress)
-    show.reports(tables.reports, shop)
-    types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow().to_pydict()
-    show.event_types(dict(zip(types["event_type"], types["rows"], strict=True)), shop)
-    show.console.print(f"rejected rows with their reasons: {place.rejects}")
-    stop_if_too_many(tables.reports, shop.contract.max_rejected_share, place.rejects)
+    report(*_shop(config, home))
 
 
 @app.command()

@@ -46,22 +46,34 @@ def reports(found: Sequence[TableReport], config: Config) -> None:
         row = [f"{n:,}" for n in (one.left_out, one.read, one.accepted, one.rejected)]
         table.add_row(one.name, files or "derived from events", *row, f"{one.rejected_share:.2%}")
     console.print(table)
-    reasons = [(one.name, why, rows) for one in found for why, rows in one.reasons.items()]
-    if reasons:
-        told = Table(title="Why rows were rejected (a row may have several reasons)",
-                     title_justify="left", box=SIMPLE_HEAD)  # fmt: skip
-        told.add_column("table")
-        told.add_column("reason")
-        told.add_column("rows", justify="right")
-        for name, why, rows in reasons:
-            told.add_row(name, why, f"{rows:,}")
-        console.print(told)
+    _rejections(found)
     for one in found:
         if one.naive_times_in:
             console.print(f"{one.name}: times without a zone were read as {one.naive_times_in}")
-        if one.unused:
-            console.print(f"{one.name}: not used: {', '.join(one.unused)}", style="dim")
+    _unused(found)
     inert(config)
+
+
+def _rejections(found: Sequence[TableReport]) -> None:
+    reasons = [(one.name, why, rows) for one in found for why, rows in one.reasons.items()]
+    if reasons:
+        table = Table(title="Why rows were rejected", title_justify="left", box=SIMPLE_HEAD)
+        table.add_column("table")
+        table.add_column("reason (a row may have several)")
+        table.add_column("rows", justify="right")
+        for name, why, rows in reasons:
+            table.add_row(name, why, f"{rows:,}")
+        console.print(table)
+
+
+def _unused(found: Sequence[TableReport]) -> None:
+    """Columns that no mapping reads; a log that is its own catalogue is read by two."""
+    derived = [one for one in found if not one.files]
+    for one in found:
+        read_elsewhere = derived if one.name == "events" else []
+        left = [c for c in one.unused if all(c in other.unused for other in read_elsewhere)]
+        if left and one not in derived:
+            console.print(f"{one.name}: not used: {', '.join(left)}", style="dim")
 
 
 def inert(config: Config) -> None:

@@ -10,10 +10,9 @@ from typing import Any
 
 import simulation
 from command import demo, show
+from command.check import check
 from features.config import load_config
-from features.engine import connect
 from features.home import Home
-from features.reading import read_tables, stop_if_too_many
 from training.bundle import open_bundle
 from training.jobs import promote, train
 
@@ -28,10 +27,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
             path = out / "shop" / "feeds.yaml"
             simulation.simulate(simulation.SimulationConfig(), path.parent, progress=progress)
     config, home = load_config(path), Home(path.parent / ".feeds")
-    with show.progress_bar() as progress:
-        tables = read_tables(connect(home.scratch()), config, path.parent, home.rejects, progress)
-    show.reports(tables.reports, config)
-    stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
+    check(config, path.parent, home)
     with show.progress_bar() as progress:
         trained = train(config, path.parent, home, progress=progress)
     show.comparison(trained.measured.summary, trained.measured.cut)

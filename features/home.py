@@ -85,6 +85,6 @@ def written_beside(target: Path) -> Iterator[Path]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write `content` readably, all or nothing."""
+    """Write `content` readably, all or nothing; keys keep their order, for some mean something."""
     with written_beside(target) as beside:
-        beside.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -25,7 +25,7 @@ def time_split(timelines: Timelines, cut_us: int) -> Split:
     return Split(timelines.where(past), timelines.where(~past), cut_us)
 
 
-def test_cut(timelines: Timelines, test_days: float | None) -> int:
+def cut_for_test(timelines: Timelines, test_days: float | None) -> int:
     """Where the test slice begins: `test_days` before the end, else a tenth (1 to 28 days)."""
     if not len(timelines.occurred_us):
         raise ValueError("the log has no event that carries a signal; see `signals:` in the config")

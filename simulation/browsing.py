@@ -55,9 +55,7 @@ class Looks:
     user: NDArray[np.int64]
 
 
-def make_sessions(
-    world: World, rng: np.random.Generator, person: NDArray[np.int64]
-) -> Sessions:
+def make_sessions(world: World, rng: np.random.Generator, person: NDArray[np.int64]) -> Sessions:
     """One session per element of person, which may repeat (sorted)."""
     people = world.people
     start_us = world.calendar.draw(rng, people.first_day[person], people.last_day[person])
@@ -94,9 +92,7 @@ def _joining(world: World, person: NDArray[np.int64]) -> NDArray[np.bool_]:
     """The sessions in which somebody opens an account: the first of each new customer."""
     first = np.r_[True, person[1:] != person[:-1]][: len(person)]
     joined_us = world.people.joined_us[person]
-    inside = (joined_us >= world.config.start_us + JOINING_US) & (
-        joined_us < world.config.end_us
-    )
+    inside = (joined_us >= world.config.start_us + JOINING_US) & (joined_us < world.config.end_us)
     return np.asarray(first & inside)
 
 

@@ -53,9 +53,7 @@ def _carts(world: World, rng: np.random.Generator, s: Sessions, looks: Looks) ->
     return carts
 
 
-def _checkouts(
-    world: World, rng: np.random.Generator, sessions: Sessions, looks: Looks
-) -> Log:
+def _checkouts(world: World, rng: np.random.Generator, sessions: Sessions, looks: Looks) -> Log:
     """One record per session: when, and by whom, its order would be placed."""
     last = np.cumsum(sessions.looks) - 1
     pause = looks.seconds[last] + rng.uniform(30, 240, len(last))

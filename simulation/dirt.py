@@ -94,9 +94,7 @@ def _repeat_rows(
     return np.concatenate([log, clicks, copies]), counts
 
 
-def _deliver(
-    dirt: DirtConfig, rng: np.random.Generator, log: Log
-) -> tuple[Log, NDArray[np.int64]]:
+def _deliver(dirt: DirtConfig, rng: np.random.Generator, log: Log) -> tuple[Log, NDArray[np.int64]]:
     """Sort by arrival; also returns the known times in that order."""
     timed = log["occurred_us"] != NONE
     arrival = np.where(timed, log["occurred_us"], np.maximum.accumulate(log["occurred_us"]))

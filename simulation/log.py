@@ -60,9 +60,7 @@ LOG = np.dtype(
 )
 
 
-def new_log(
-    size: int, event_type: EventType | NDArray[np.signedinteger], **columns: object
-) -> Log:
+def new_log(size: int, event_type: EventType | NDArray[np.signedinteger], **columns: object) -> Log:
     """Records with the given columns; the others are null."""
     log = np.zeros(size, LOG)
     log["event_type"] = event_type

@@ -167,6 +167,10 @@ def test_the_registered_model_ranks_as_an_mlflow_model(trained):
     assert [place.rank for place in ranked] == list(range(1, 21))
 
 
+def test_a_bundle_keeps_the_signals_in_the_order_that_its_codes_mean(trained):
+    assert list(open_bundle(trained.home, "v1").config.signals) == list(trained.config.signals)
+
+
 def test_a_run_records_what_it_was_made_of(trained):
     from training.tracking import Tracker
 

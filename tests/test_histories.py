@@ -91,18 +91,18 @@ class TestSplit:
         assert (parts.past.occurred_us < cut).all()
 
     def test_cuts_off_a_tenth_of_the_log_between_a_day_and_four_weeks(self):
-        assert split.test_cut(self.LOG, None) == -3 * DAY_US
+        assert split.cut_for_test(self.LOG, None) == -3 * DAY_US
         short = timelines([(0, "view", 1), (0, "view", 0)])
-        assert split.test_cut(short, None) == -DAY_US
+        assert split.cut_for_test(short, None) == -DAY_US
         long = timelines([(0, "view", 1000), (0, "view", 0)])
-        assert split.test_cut(long, None) == -28 * DAY_US
+        assert split.cut_for_test(long, None) == -28 * DAY_US
 
     def test_cuts_off_as_many_days_as_the_config_says(self):
-        assert split.test_cut(self.LOG, 0.5) == -DAY_US // 2
+        assert split.cut_for_test(self.LOG, 0.5) == -DAY_US // 2
 
     def test_needs_an_event_with_a_signal(self):
         with pytest.raises(ValueError, match="no event that carries a signal; see `signals:`"):
-            split.test_cut(timelines([]), None)
+            split.cut_for_test(timelines([]), None)
 
 
 def at(minutes):

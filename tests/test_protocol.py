@@ -8,8 +8,7 @@ import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.split import test_cut as cut_of
-from features.split import time_split
+from features.split import cut_for_test, time_split
 from features.timelines import Timelines
 from features.types import DAY_US
 from training.bundle import alone
@@ -108,7 +107,7 @@ def test_what_comes_after_the_cut_changes_no_query():
 @pytest.mark.parametrize(("days", "expected"), [(5.0, 5), (None, 2)])
 def test_the_test_slice_is_a_tenth_of_the_log_unless_given(days, expected):
     timelines = log([(0, V, 0), (1, V, 20)])
-    assert cut_of(timelines, days) == worlds.NOW_US + (20 - expected) * DAY_US
+    assert cut_for_test(timelines, days) == worlds.NOW_US + (20 - expected) * DAY_US
 
 
 class TestEvidence:
@@ -133,9 +132,14 @@ class TestEvidence:
             ("one_for_all", "popularity")
         ]
 
+    def test_two_people_decide_nothing(self):
+        one = evidence.Gain("one_to_one", "als", "all", 2, -0.1, -0.2, -0.05)
+        assert one.verdict == "unknown"
+        assert evidence.choose_ladder([one], ["popularity", "als"])[0] == ("one_to_one", "als")
+
     def test_the_better_ranker_speaks_first_and_popularity_last(self):
-        gain = evidence.Gain("one_to_one", "als", "all", 9, 0.1, 0.05, 0.2)
-        better = evidence.Gain("one_to_one", "neighbours", "all", 9, 0.2, 0.1, 0.3)
+        gain = evidence.Gain("one_to_one", "als", "all", 99, 0.1, 0.05, 0.2)
+        better = evidence.Gain("one_to_one", "neighbours", "all", 99, 0.2, 0.1, 0.3)
         ladder = evidence.choose_ladder([gain, better], ["als", "popularity", "neighbours"])
         assert ladder == [
             ("one_to_one", "neighbours"), ("one_to_one", "als"),

@@ -16,7 +16,7 @@ from features.build import build
 from features.config import Config, RankerName, Rung
 from features.feature_set import FeatureSet
 from features.home import Home, Progress, silent, written_beside
-from features.split import test_cut, time_split
+from features.split import cut_for_test, time_split
 from features.types import from_us
 from training import bundle as bundles
 from training.bundle import alone
@@ -77,7 +77,7 @@ def measure(
     config: Config, features: FeatureSet, names: Sequence[RankerName], progress: Progress = silent
 ) -> tuple[Measured, dict[str, str]]:
     """Fit on the past of a time split, judge each ranker and the policy on what came after."""
-    cut = test_cut(features.timelines, config.training.test_days)
+    cut = cut_for_test(features.timelines, config.training.test_days)
     split = time_split(features.timelines, cut)
     fitted: dict[RankerName, Ranker] = {}
     skipped: dict[str, str] = {}

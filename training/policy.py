@@ -37,9 +37,10 @@ class Reason(IntEnum):
     unknown_user = 3
     no_consent = 4
     limit = 5  # the placement or the request allows no higher rung
-    no_opinion = 6
-    too_few_items = 7
-    nothing_allowed = 8
+    does_not_pay = 6  # what we know makes no better feed here: measured when the model was trained
+    no_opinion = 7
+    too_few_items = 8
+    nothing_allowed = 9
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Feeds:
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
     queries = _known(people)
-    rungs, reasons = entitled(people, terms.highest_rung)
+    rungs, reasons = entitled(people, terms.highest_rung, ladder)
     feeds = _Filling.empty(len(people), terms.size)
     feeds.fill(ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms)))
     if terms.on_too_few == "pad":
@@ -129,19 +130,26 @@ def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     return _decided(feeds, ladder, rungs, reasons, terms)
 
 
-def entitled(people: People, limit: Rung) -> tuple[Int8, Int8]:
-    """(n,) the rung that knowledge, consent and `limit` allow each person, and (n,) the reason."""
-    lengths = np.diff(people.queries.histories.indptr)
-    session = lengths > people.queries.session_start
+def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8, Int8]:
+    """(n,) the rung each person can have, by knowledge, consent, `limit` and ladder; (n,) why.
+
+    A rung that is not on the ladder did not pay when it was measured.
+    """
+    session = np.diff(people.queries.histories.indptr) > people.queries.session_start
+    past = people.queries.session_start > 0
+    knowledge = {CONTEXT: session, ONE_TO_ONE: past & people.consent}
+    why = {CONTEXT: Reason.current_session, ONE_TO_ONE: Reason.known_history}
     rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
     reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
-    rungs[session], reasons[session] = CONTEXT, Reason.current_session
-    use = (people.queries.session_start > 0) & people.consent
-    rungs[use], reasons[use] = ONE_TO_ONE, Reason.known_history
-    reasons[(people.queries.session_start > 0) & ~people.consent] = Reason.no_consent
-    highest = RUNGS.index(limit)
-    reasons[rungs > highest] = Reason.limit
-    return np.minimum(rungs, highest).astype(np.int8), reasons
+    for rung, known in knowledge.items():
+        if rung > RUNGS.index(limit):
+            reasons[known] = Reason.limit
+        elif all(step.rung != RUNGS[rung] for step in ladder):
+            reasons[known] = Reason.does_not_pay
+        else:
+            rungs[known], reasons[known] = rung, why[rung]
+    reasons[past & ~people.consent] = Reason.no_consent
+    return rungs, reasons
 
 
 def kept_away(people: People, terms: Terms) -> Ragged:

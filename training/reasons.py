@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from features.config import Rung
+from features.types import Int32
 
 if TYPE_CHECKING:
     from training.bundle import Bundle
@@ -36,10 +37,19 @@ def reason_text(
         return "popular right now"
     if (before := _did(bundle, queries, person, item)) is not None:
         return f"you {before.format('this')} before"
+    if item in _session(queries, person):
+        return "you chose this a moment ago"
     if anchor < 0:
         return "goes with this visit" if rung == "context" else "fits what you like"
     did, name = _did(bundle, queries, person, anchor), bundle.catalogue.name(anchor)
     return f"because you {did.format(name)}" if did else f"goes with {name}"
+
+
+def _session(queries: Queries, person: int) -> Int32:
+    """The items of the current session."""
+    histories = queries.histories
+    start = histories.indptr[person] + queries.session_start[person]
+    return histories.items[start : histories.indptr[person + 1]]
 
 
 def _did(bundle: Bundle, queries: Queries, person: int, item: int) -> str | None:

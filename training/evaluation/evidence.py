@@ -2,7 +2,7 @@
 
 Within a rung the ranker with the higher ndcg speaks first. A ranker that is clearly worse than
 recent popularity on the same people (the whole 95 % interval of the paired difference below 0) does
-not speak at all: a more personal feed has to pay.
+not speak at all: a more personal feed has to pay. Fewer than FEWEST people decide nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from training.evaluation.protocol import Outcome
 
 METRIC = "ndcg_at_20"
 FLOOR: RankerName = "popularity"
+FEWEST = 30  # people; below it a bootstrap interval promises more than it keeps
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """climb: clearly better; stay: clearly worse; unknown: neither is clear."""
+        """climb: clearly better; stay: clearly worse; unknown: neither, or too few people."""
+        if self.people < FEWEST:
+            return "unknown"
         return "climb" if self.low > 0 else "stay" if self.high < 0 else "unknown"
 
 
@@ -61,13 +64,14 @@ def choose_ladder(
 ) -> list[tuple[Rung, RankerName]]:
     """The steps from the highest rung down; popularity, for whom nobody is a stranger, is the last.
 
-    A rung that nobody could be asked about takes the order of the other one.
+    A rung that too few people could be asked about goes by what the other one showed.
     """
     personal = [name for name in rankers if name != FLOOR]
     steps: list[tuple[Rung, RankerName]] = []
     rungs: tuple[Rung, ...] = ("one_to_one", "context")
     for rung in rungs:
-        told = [gain for gain in measured if gain.rung == rung] or list(measured)
+        heard = [gain for gain in measured if gain.people >= FEWEST]
+        told = [gain for gain in heard if gain.rung == rung] or heard
         by_name = {gain.ranker: gain for gain in told}
         kept = [n for n in personal if n not in by_name or by_name[n].verdict != "stay"]
         kept.sort(key=lambda n: -by_name[n].gain if n in by_name else 0.0)

@@ -8,7 +8,7 @@ import numpy as np
 
 from features.config import PopularityOptions, Signal
 from features.popularity import recent_popularity
-from features.split import test_cut, time_split
+from features.split import cut_for_test, time_split
 from features.timelines import Timelines
 from training.rankers.popularity import PopularityRanker
 
@@ -32,7 +32,7 @@ def _best_half_life(
     if len(candidates) == 1:
         return candidates[0]
     last = int(timelines.occurred_us.max())
-    slices = np.linspace(test_cut(timelines, None), last, _MOMENTS + 1).astype(np.int64)
+    slices = np.linspace(cut_for_test(timelines, None), last, _MOMENTS + 1).astype(np.int64)
     totals = np.zeros(len(candidates))
     for begin, end in pairwise(slices.tolist()):
         split = time_split(timelines, begin)

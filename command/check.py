@@ -1,0 +1,27 @@
+"""The contract report: what `feeds check` shows, and every demo first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from command import show
+from features.config import Config
+from features.engine import connected
+from features.home import Home
+from features.reading import read_tables, stop_if_too_many
+
+
+def check(config: Config, base: Path, home: Home) -> None:
+    """Read every source by the contract and show what came of it.
+
+    Raises TooManyRejects, after the report, when more is rejected than the config allows.
+    """
+    with connected(home.scratch()) as connection:
+        with show.progress_bar() as progress:
+            tables = read_tables(connection, config, base, home.rejects, progress)
+        types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow()
+    show.reports(tables.reports, config)
+    names, rows = types["event_type"].to_pylist(), types["rows"].to_pylist()
+    show.event_types(dict(zip(names, rows, strict=True)), config)
+    show.console.print(f"rejected rows with their reasons: {home.rejects}", soft_wrap=True)
+    stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
