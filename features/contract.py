@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 from features.config import ConfigError
 from features.engine import local_to_utc
 from features.sources import ORIGIN, Mapped
+from features.types import MAX_ID
 
 EXACT_FLOAT = {64: 2**53, 32: 2**24, 16: 2**11}  # above it a float skips whole numbers, by bits
 _FLAGS = {True: ("true", "t", "yes", "y", "1"), False: ("false", "f", "no", "n", "0")}
@@ -164,6 +165,10 @@ def _read(table: ir.Table, column: Column, name: str, zone: str) -> tuple[ir.Val
     faults = [(f"{column.name} {_MEANT[column.kind]}", given & value.isnull())]
     if column.required:
         faults.append((f"{column.name} is missing", ~given))
+    if column.kind == "id":
+        faults.append(
+            (f"{column.name} is longer than {MAX_ID} characters", value.length() > MAX_ID)
+        )
     if column.rule is not None:
         faults.append((f"{column.name} {column.rule[0]}", column.rule[1](value)))
     return value, faults

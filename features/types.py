@@ -23,6 +23,7 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 Bytes = NDArray[np.bytes_]
 
+MAX_ID = 256  # characters of an id: tables of ids have the width of the longest
 DAY_US = 86_400_000_000  # microseconds in a day
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

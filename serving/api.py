@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from features.config import Kind, RankerName, Rung
+from features.types import MAX_ID
 
-Id = Annotated[str, Field(min_length=1, max_length=256)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 MAX_RECENT = 500
 
 
@@ -16,6 +17,7 @@ class FeedRequest(BaseModel):
     """Who asks for which feed; give what is known and leave out the rest."""
 
     model_config = ConfigDict(
+        title="FeedRequest",
         extra="forbid",
         strict=True,
         json_schema_extra={  # one: BentoML's docs know no list of examples

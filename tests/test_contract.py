@@ -41,6 +41,7 @@ BROKEN = [
     ("events", {"event_type": "  "}, "event_type is missing"),
     ("events", {"item_id": None}, "item_id is missing"),
     ("events", {"item_id": "a\0b"}, "item_id is neither a whole number nor plain text"),
+    ("events", {"item_id": "a" * 257}, "item_id is longer than 256 characters"),
     ("events", {"user_id": ""}, NOBODY),
     ("events", {"sequence": "1.5"}, "sequence is no whole number"),
     ("events", {"value": -0.01}, "value is negative"),

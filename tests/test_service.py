@@ -144,6 +144,7 @@ class TestAFeed:
         ({"placement": "home", "recent": [7]}, "recent"),
         ({"placement": "home", "user_id": ""}, "user_id"),
         ({"placement": "home", "user_id": 17}, "user_id"),
+        ({"placement": "home", "user_id": "a" * 257}, "user_id"),
         ({"placement": "home", "highest_rung": "telepathy"}, "highest_rung"),
     ],
 )
