@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from features import arrays
+from features.config import Signal
 from features.timelines import Timelines
-from features.types import Bool, IdTable
+from features.types import Bool, IdTable, UserItemMatrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,6 +56,11 @@ class FeatureSet:
     def as_of_us(self) -> int:
         """The moment it describes, microseconds since 1970 UTC."""
         return int(self.manifest["as_of_us"])
+
+    def matrix(self, signals: dict[str, Signal]) -> UserItemMatrix:
+        """The decayed interest of each person in each item at `as_of`, with the ids of both."""
+        histories = self.timelines.histories(self.as_of_us, signals)
+        return UserItemMatrix(histories.interest(), self.persons, self.items)
 
     def item_table(self) -> pd.DataFrame:
         """The catalogue in item order."""

@@ -1,4 +1,4 @@
-"""Histories from the log: events as numbers, person by person in time order, and their matrix."""
+"""Histories from the log: events as numbers, person by person in time order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from features.cleaning import ORDER
 from features.engine import microseconds
 from features.timelines import Timelines
-from features.types import Histories, IdTable, UserItemMatrix
 
 
 def coded_events(
@@ -40,8 +39,3 @@ def read_timelines(coded: ir.Table, n_persons: int, n_items: int) -> Timelines:
     return Timelines(
         indptr, items.astype(np.int32), signals.astype(np.int8), occurred.astype(np.int64), n_items
     )
-
-
-def user_item_matrix(histories: Histories, persons: IdTable, items: IdTable) -> UserItemMatrix:
-    """The decayed interest of each person in each item, with the ids of both."""
-    return UserItemMatrix(histories.interest(), persons, items)

@@ -1,6 +1,7 @@
 """Histories: events weighed by signal and age, recent popularity, and the split in time."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from features import split
 from features.config import Signal
-from features.histories import user_item_matrix
+from features.feature_set import FeatureSet
 from features.online import decayed
 from features.popularity import recent_popularity
 from features.timelines import Timelines
@@ -66,7 +67,8 @@ def test_a_matrix_sums_the_decayed_interest_of_each_person_in_each_item():
         [(1, "view", 10), (1, "purchase", 90), (2, "dislike", 0)], [], [(3, "save", 7)]
     )
     ids = IdTable.of(["u:1", "u:2", "v:3"]), IdTable.of(["a", "b", "c", "d"])
-    matrix = user_item_matrix(people.histories(0, SIGNALS), *ids)
+    built = FeatureSet(Path(), {"as_of_us": 0}, people, *ids, np.ones(3, dtype=bool))
+    matrix = built.matrix(SIGNALS)
     dense = [[0, 3.0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2.0]]
     np.testing.assert_allclose(matrix.weights.toarray(), dense, rtol=1e-6)
     assert matrix.weights.dtype == np.float32
