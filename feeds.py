@@ -106,6 +106,9 @@ def train(
     rankers: Annotated[
         str | None, typer.Option(help="comma-separated; default: the config's")
     ] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(help="learn only up to this moment (UTC); default: all")
+    ] = None,
 ) -> None:
     """Fit, judge on a time split, refit on everything, register; not served until promoted."""
     from command import show
@@ -114,8 +117,8 @@ def train(
     shop, base, place = _shop(config, home)
     chosen = _rankers(rankers)
     with show.progress_bar() as progress:
-        trained = run(shop, base, place, rankers=chosen, progress=progress)
-    show.comparison(trained.measured.summary, trained.measured.cut)
+        trained = run(shop, base, place, rankers=chosen, as_of=_utc(as_of), progress=progress)
+    show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
     for name, why in trained.skipped.items():
         show.console.print(f"skipped {name}: {why}", style="yellow")
@@ -150,13 +153,13 @@ def evaluate(
     bundle = open_bundle(place, model)
     show.console.print(f"model {bundle.version}")
     if truth is None and people is None:
-        show.comparison(bundle.manifest["summary"], bundle.manifest["test_from"])
+        show.split(bundle.manifest["summary"], bundle.manifest["test_from"])
         return
     if truth is None or people is None:
         raise typer.BadParameter("give --truth and --people together")
     with show.progress_bar() as progress:
         rows = judge_people(bundle, people, truth, progress)
-    show.comparison(rows, "the model's moment")
+    show.comparison(rows, "Feeds of this model against the given truth.")
 
 
 @app.command()
@@ -182,16 +185,18 @@ def promote(
 def serve(
     config: ConfigPath = HERE,
     home: HomePath = None,
-    port: int = 3000,
-    workers: int = 2,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Serve the promoted model until stopped; follows every later `feeds promote`."""
     from command import show
-    from command.demo import serve_command
+    from command.demo import free_port, serve_command
 
     _, _, place = _shop(config, home)
     if place.current() is None:
         raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
+    if free_port(port) != port:
+        raise ValueError(f"port {port} is taken; choose another with --port")
     command, environment = serve_command(place, port, workers)
     show.console.print(
         f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/"

@@ -107,11 +107,18 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
     console.print("cleaning took out: " + ("; ".join(parts) or "nothing"))
 
 
-def comparison(rows: Sequence[Mapping[str, object]], cut: datetime | str) -> None:
+def split(rows: Sequence[Mapping[str, object]], cut: datetime | str) -> None:
+    """How a model did on its time split."""
+    if rows:
+        moment = f"{cut:%Y-%m-%d %H:%M} UTC" if isinstance(cut, datetime) else cut
+        comparison(rows, f"Fitted on everything before {moment}, judged on what came after.")
+    else:
+        console.print("Nobody could be asked: the log is too short to be split.", style="yellow")
+
+
+def comparison(rows: Sequence[Mapping[str, object]], heading: str) -> None:
     """Rankers and the policy beside one another, one table per task."""
-    console.print(
-        f"\nFitted on everything before {cut}, judged on what came after, full catalogue."
-    )
+    console.print(f"\n{heading} Full catalogue; means with 95 % intervals.")
     for task in dict.fromkeys(str(row["task"]) for row in rows):
         own = [row for row in rows if row["task"] == task]
         table = Table(title=f"{_ABOUT.get(task, task)} ({own[0]['people']:,} people)",

@@ -30,7 +30,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
     check(config, path.parent, home)
     with show.progress_bar() as progress:
         trained = train(config, path.parent, home, progress=progress)
-    show.comparison(trained.measured.summary, trained.measured.cut)
+    show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
     promote(config, home, trained.version)
     _serve(home, path, demo.free_port(port), stay=stay, started=start)

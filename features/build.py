@@ -194,7 +194,7 @@ def _write(
     with steps.timed("people"):
         default = config.shop.consent_default == "yes"
         people = materialise(
-            connection, "persons", persons(clean.events, tables.get("customers"), default)
+            connection, "persons", persons(clean.events, tables.checked.get("customers"), default)
         )
         ordered = people.order_by("person_index")
         ordered.to_parquet(directory / "persons.parquet")

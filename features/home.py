@@ -21,7 +21,7 @@ def silent(_what: str, _share: float) -> None:
 
 @dataclass(frozen=True)
 class Home:
-    """The directory of one shop; nothing outside it is ever written."""
+    """The directory of one shop: all that is kept; only what `--out` names lies elsewhere."""
 
     root: Path
 

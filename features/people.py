@@ -5,23 +5,45 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
+from features.contract import UNREADABLE_CONSENT
+
 KINDS = {"u:": "customer", "v:": "visitor", "s:": "session"}  # mark of a person -> how it is known
 
 
 def persons(events: ir.Table, customers: ir.Table | None, consent_default: bool) -> ir.Table:
-    """One row per person with events: person, kind, rows, consent, person_index (in id order).
+    """One row per person: person, kind, events, consent, person_index (in id order).
 
-    Consent is what the customers table says, else `consent_default`.
+    customers: every row of the table with its `reasons`, the rejected ones too; customers without
+    an event are people as well. Consent is what the table says, else `consent_default`; where rows
+    of one customer disagree, or an answer cannot be read, the most restrictive wins.
     """
-    counted = events.group_by("person").agg(events=events.count())
-    counted = counted.mutate(
-        kind=ibis.cases(*((counted.person.startswith(m), k) for m, k in KINDS.items()), else_=None)
-    )
+    people = events.group_by("person").agg(events=events.count())
     if customers is None:
-        told = counted.mutate(consent=ibis.literal(consent_default))
+        people = people.mutate(consent=ibis.literal(consent_default))
     else:
-        said = customers.select(person="u:" + customers.user_id, said=customers.consent_personalise)
-        joined = counted.left_join(said, "person").drop("person_right")
-        told = joined.mutate(consent=ibis.coalesce(joined.said, consent_default)).drop("said")
-    order = ibis.window(order_by=told.person)
-    return told.mutate(person_index=ibis.row_number().over(order).cast("int32"))
+        joined = people.outer_join(_answers(customers), "person")
+        people = joined.select(
+            person=ibis.coalesce(joined.person, joined.person_right),
+            events=ibis.coalesce(joined.events, 0),
+            consent=ibis.cases(
+                (joined.refuses, False), (joined.agrees, True), else_=consent_default
+            ),
+        )
+    kinds = ((people.person.startswith(mark), kind) for mark, kind in KINDS.items())
+    order = ibis.window(order_by=people.person)
+    return people.mutate(
+        kind=ibis.cases(*kinds, else_=None),
+        person_index=ibis.row_number().over(order).cast("int32"),
+    )
+
+
+def _answers(customers: ir.Table) -> ir.Table:
+    """person, refuses, agrees: what each customer says to being known."""
+    unreadable = ibis.coalesce(customers.reasons.contains(UNREADABLE_CONSENT), False)
+    given = customers.mutate(
+        person="u:" + customers.user_id,
+        refuses=ibis.coalesce(~customers.consent_personalise, False) | unreadable,
+        agrees=ibis.coalesce(customers.consent_personalise, False) & customers.reasons.isnull(),
+    )
+    given = given.filter(given.user_id.notnull()).group_by("person")
+    return given.agg(refuses=lambda t: t.refuses.any(), agrees=lambda t: t.agrees.any())

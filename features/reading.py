@@ -59,6 +59,7 @@ class Tables:
 
     tables: dict[str, ir.Table]
     reports: list[TableReport] = field(default_factory=list)
+    checked: dict[str, ir.Table] = field(default_factory=dict)  # all rows, with their `reasons`
 
     def get(self, name: str) -> ir.Table | None:
         """A table, None when the shop has none of that name."""
@@ -104,6 +105,7 @@ def read_tables(
             checked = materialise(connection, f"checked_{name}", checked)
         result.reports.append(_report(name, files, mapped, checked, zone))
         refused.append(_refused(connection, name, mapped, checked))
+        result.checked[name] = checked
         result.tables[name] = contract.accepted(checked)
     with written_beside(rejects) as beside:
         (ibis.union(*refused) if len(refused) > 1 else refused[0]).to_parquet(beside)

@@ -29,7 +29,7 @@ class Holder:
             return
         try:
             self.desk = Desk.of(Bundle.open(self.home.bundles / wanted))
-        except (OSError, ValueError):
+        except ValueError:
             _log.exception(
                 "cannot serve %s; %s stays", wanted, self.desk and self.desk.bundle.version
             )
@@ -42,4 +42,7 @@ class Holder:
         """Refresh for ever, off the event loop."""
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:
+                _log.exception("following the pointer failed; trying again")

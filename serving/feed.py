@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from features.config import KINDS, RUNGS, Placement
 from features.types import Int32
 from serving.api import FeedRequest
 from training.bundle import Bundle, terms
-from training.policy import Decision, Feeds, People, Reason, Terms, anchors, decide
-from training.queries import queries_for
-from training.reasons import reason_text
+from training.people import people_of
+from training.policy import Decision, Feeds, People, Reason, Terms, decide
+from training.reasons import reasons
 
 
 class BadRequest(ValueError):
@@ -63,21 +60,9 @@ class Desk:
 
     def _who(self, request: FeedRequest, recent: Int32) -> People:
         """What we know of the person: as a customer, else as a visitor, else only the session."""
-        bundle = self.bundle
-        marked = [f"u:{request.user_id}"] if request.user_id else []
-        marked += [f"v:{request.visitor_id}"] if request.visitor_id else []
-        found = bundle.persons.indices(marked)
-        row = next((int(r) for r in found if r >= 0), -1)
-        now = bundle.as_of_us if bundle.config.shop.clock == "as_of" else time.time_ns() // 1000
-        queries = queries_for(
-            bundle.timelines, np.array([row], dtype=np.int32), [recent], now,
-            bundle.config.signals, bundle.config.session_signal(),
-        )  # fmt: skip
-        consent = (
-            bool(bundle.consent[row]) if row >= 0 else bundle.config.shop.consent_default == "yes"
-        )
-        unknown = request.user_id is not None and row < 0
-        return People(queries, np.array([consent]), np.array([unknown]))
+        ids = [f"u:{request.user_id}"] if request.user_id else []
+        ids += [f"v:{request.visitor_id}"] if request.visitor_id else []
+        return people_of(self.bundle, [ids], [recent])
 
     def _answer(
         self, request: FeedRequest, recent: Int32, people: People, feeds: Feeds
@@ -97,14 +82,11 @@ class Desk:
 
     def _items(self, people: People, feeds: Feeds) -> list[dict[str, Any]]:
         ladder, items = self.bundle.ladder, feeds.items[0]
-        because = anchors(ladder, people, feeds)[0].tolist()
+        told = reasons(self.bundle, ladder, people, feeds)[0]
         scores, steps = feeds.scores[0].tolist(), feeds.steps[0].tolist()
         shown = []
         for place, item in enumerate(items[items >= 0].tolist()):
             step = ladder[steps[place]]
-            why = reason_text(
-                self.bundle, step.rung, people.queries, 0, item=item, anchor=because[place]
-            )
             shown.append(
                 {
                     "position": place + 1,
@@ -112,7 +94,7 @@ class Desk:
                     "rung": step.rung,
                     "ranker": step.name,
                     "score": scores[place],
-                    "reason": why,
+                    "reason": told[place],
                 }
             )
         return shown

@@ -15,6 +15,7 @@ from features.home import Home
 from serving.api import FeedRequest, FeedResponse
 from serving.delivery import Holder
 from serving.feed import BadRequest
+from serving.guard import OnlyJson
 
 HOME, WORKERS = "FEEDS_HOME", "FEEDS_WORKERS"  # environment: where the bundles lie, how many answer
 
@@ -66,6 +67,9 @@ class Feeds:
         except BadRequest as error:
             fault = {"type": "value_error", "loc": [error.field], "msg": str(error)}
             return _json({"error": "1 validation error for FeedRequest", "detail": [fault]}, 400)
+
+
+Feeds.add_asgi_middleware(OnlyJson)  # type: ignore[attr-defined]  # the decorator made a service
 
 
 def _json(answer: object, status: int = 200) -> FeedResponse:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import feeds
+from training.batch import Wish, rank_people
 from training.bundle import open_bundle
 
 BIN = Path(sys.executable).parent
@@ -222,7 +226,7 @@ def test_evaluate_shows_the_split_or_judges_given_truth(run, trained, people, tm
     code, told, _ = run("evaluate", "-c", trained.path, "--people", path,
                         "--truth", tmp_path / "truth.parquet")  # fmt: skip
     assert code == 0
-    assert "1.000" in told, "who wants what the model ranks first is served perfectly"
+    assert "1.000 1.000–1.000" in told, "who wants what the model ranks first is served perfectly"
 
 
 @pytest.mark.parametrize(
@@ -246,16 +250,125 @@ def test_a_missing_config_says_what_to_do(run, tmp_path):
     assert "does not exist" in err
 
 
-def test_a_ranker_that_cannot_fit_is_skipped_and_said(run, tmp_path):
-    """A log in which nobody did anything before the test slice but dislike."""
-    rows = [("2026-01-01", "dislike", "i1", "a"), ("2026-01-20", "view", "i2", "b")]
-    frame = pd.DataFrame(rows, columns=["occurred_at", "event_type", "item_id", "user_id"])
-    frame.to_csv(tmp_path / "events.csv", index=False)
-    (tmp_path / "feeds.yaml").write_text(
-        "sources: {events: {path: events.csv}}\n"
-        "signals: {view: {weight: 1}, dislike: {weight: -1}}\n"
+@pytest.fixture
+def log(run, tmp_path):
+    """Train on rows (time, type, item, user), beside optional customers and config lines."""
+
+    def _log(rows, config="", customers=None):
+        columns = ["occurred_at", "event_type", "item_id", "user_id"]
+        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "events.csv", index=False)
+        sources = "events: {path: events.csv}"
+        if customers is not None:
+            (tmp_path / "customers.csv").write_text(customers)
+            sources += ", customers: {path: customers.csv}"
+        (tmp_path / "feeds.yaml").write_text(
+            f"sources: {{{sources}}}\n"
+            "shop: {clock: as_of, consent_default: yes}\n"
+            "contract: {max_rejected_share: 1}\n"
+            f"signals: {{view: {{weight: 1}}, dislike: {{weight: -1}}}}\n{config}"
+        )
+        return run("train", "-c", tmp_path / "feeds.yaml")
+
+    return _log
+
+
+VIEWS = [
+    (f"2026-01-{d:02}", "view", f"i{(d * u) % 7}", f"u{u}")
+    for d in range(1, 21)
+    for u in range(1, 9)
+]
+
+
+class TestSmallLogs:
+    def test_a_ranker_that_cannot_fit_is_skipped_and_said(self, log):
+        code, told, err = log([("2026-01-01", "dislike", "i1", "a")])
+        assert code == 0, err
+        assert "skipped als" in told
+        assert "ladder: one_for_all (popularity)" in told
+
+    @pytest.mark.parametrize("rows", [VIEWS[:1], [("2026-01-01 10:00", *r[1:]) for r in VIEWS]])
+    def test_a_log_of_one_moment_is_trained_on_and_not_judged(self, log, rows):
+        code, told, err = log(rows)
+        assert code == 0, err
+        assert "Nobody could be asked" in told
+
+    def test_a_log_of_hours_is_split_within_them(self, log):
+        code, told, err = log([(f"2026-01-01 {n % 17:02}:30", *r[1:]) for n, r in enumerate(VIEWS)])
+        assert code == 0, err
+        assert "judged on what came after" in told
+
+    def test_a_test_slice_longer_than_the_log_is_refused_in_a_sentence(self, log):
+        code, _, err = log(VIEWS, "training: {test_days: 400}\n")
+        assert code == 1
+        assert "training.test_days is 400, but the log covers 19 days" in err
+
+
+class TestConsent:
+    CUSTOMERS = (
+        "user_id,consent_personalise\nu1,no\nquiet,no\nu2,withdrawn\nu3,yes\nu4,yes\nu4,no\n"
     )
-    code, told, err = run("train", "-c", tmp_path / "feeds.yaml")
-    assert code == 0, err
-    assert "skipped als" in told
-    assert "ladder: one_for_all (popularity)" in told
+
+    @pytest.fixture
+    def bundle(self, log, tmp_path):
+        from features.home import Home
+
+        assert log(VIEWS, customers=self.CUSTOMERS)[0] == 0
+        return open_bundle(Home(tmp_path / ".feeds"), None)
+
+    @pytest.mark.parametrize(
+        ("user", "consent"),
+        [("u1", False), ("quiet", False), ("u2", False), ("u3", True), ("u4", False), ("u5", True)],
+    )
+    def test_is_what_the_table_says_and_the_most_restrictive_of_it(self, bundle, user, consent):
+        """quiet has no event, u2's answer cannot be read, u4 says both, u5 is not in the table."""
+        assert bundle.consent[bundle.persons.index(f"u:{user}")] == consent
+
+    def test_whoever_refuses_under_one_id_is_not_known_by_another(self, bundle):
+        from training.people import people_of
+
+        nothing = np.empty(0, dtype=np.int32)
+        both = people_of(bundle, [["u:quiet", "u:u3"]], [nothing])
+        assert not both.consent[0]
+        assert both.queries.session_start[0] > 0, "the history of the id that has one"
+
+    def test_no_reason_tells_what_a_refuser_did_before(self, bundle):
+        people = pa.table({"person_id": ["u1", "u3"], "recent": [["i1"], ["i1"]]})
+        ranked = rank_people(bundle, people).to_pandas()
+        refuser = set(ranked[ranked.person_id == "u1"].reason)
+        assert not any("you looked at" in reason for reason in refuser)
+        assert any("you looked at" in r for r in ranked[ranked.person_id == "u3"].reason)
+
+
+def test_a_people_file_from_a_filtered_frame_is_read(run, trained, tmp_path):
+    frame = pd.DataFrame({"person_id": ["a", "b", "a", "a"]})
+    frame[frame.person_id == "a"].to_parquet(tmp_path / "p.parquet")
+    out = tmp_path / "r.parquet"
+    code, told, _ = run(
+        "rank", "-c", trained.path, "--people", tmp_path / "p.parquet", "--out", out
+    )
+    assert code == 0
+    assert "2 people have a person_id that came before" in told
+
+
+def test_every_fitted_ranker_can_be_asked_for(trained):
+    assert set(open_bundle(trained.home, "v1").rankers) == {"popularity", "neighbours", "als"}
+
+
+def test_batch_and_service_give_the_same_feed_whatever_the_clock(trained):
+    from serving.api import FeedRequest
+    from serving.feed import Desk
+
+    bundle = open_bundle(trained.home, "v1")
+    shop = bundle.config.shop.model_copy(update={"clock": "now"})
+    later = replace(bundle, config=bundle.config.model_copy(update={"shop": shop}))
+    users = [bundle.persons.text(i)[2:] for i in range(12)]
+    ranked = rank_people(later, pa.table({"person_id": users}), Wish(size=5)).to_pandas()
+    placement = bundle.config.placements["home"].model_copy(update={"kind": None})
+    placements = {"home": placement}
+    desk = Desk.of(
+        replace(later, config=later.config.model_copy(update={"placements": placements}))
+    )
+    for user in users:
+        feed = desk.feed(FeedRequest(placement="home", user_id=user, size=5))
+        mine = ranked[ranked.person_id == user].item_id.tolist()
+        assert [item["item_id"] for item in feed["items"]] == mine

@@ -130,10 +130,10 @@ class TestTheLadder:
     def test_a_rung_that_did_not_pay_is_not_climbed_and_that_is_said(self):
         _, rungs, decision, reason = feed(people([0]), ladder=[SESSION, FLOOR])
         assert rungs == ["one_for_all"] * 4
-        assert (decision, reason) == ("show", "does_not_pay")
+        assert (decision, reason) == ("show", "not_on_ladder")
         _, rungs, _, reason = feed(people([0], [[3]]), ladder=[SESSION, FLOOR])
         assert rungs[0] == "context"
-        assert reason == "does_not_pay"
+        assert reason == "not_on_ladder"
 
     def test_a_limit_at_the_session_leaves_a_customer_without_one_with_what_is_popular(self):
         _, rungs, decision, reason = feed(people([0]), terms(highest_rung="context"))

@@ -164,6 +164,16 @@ def test_als_explanations_add_up_to_the_score(fitted, past):
     np.testing.assert_allclose(parts.sum(axis=0), als.score(people)[0, shown], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("personal", ["neighbours", "als"])
+def test_nobody_has_an_opinion_on_what_nobody_touched(personal):
+    past = worlds.timelines([[0, 1], [0, 2], [1, 2]], n_items=5)
+    options = Training.model_validate({"als": {"factors": 2, "regularization": 0.1}})
+    ranker = fit(personal, past, worlds.NOW_US, options, worlds.SIGNALS)
+    scores = ranker.score(worlds.asking(past, [0]))
+    assert np.isnan(scores[0, 3:]).all()
+    assert not np.isnan(scores[0, 2])
+
+
 def test_neighbours_are_cosines(fitted, past):
     interest = past.histories(worlds.NOW_US, worlds.SIGNALS).interest().toarray()
     unit = interest / np.linalg.norm(interest, axis=0)

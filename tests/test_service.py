@@ -80,6 +80,7 @@ class TestFourKindsOfPeople:
         feed = ask(service, user_id=refuser)
         assert (feed.reason, feed.rung) == ("no_consent", "one_for_all")
         assert {item.rung for item in feed.items} == {"one_for_all"}
+        assert not any("you " in item.reason for item in feed.items)
         assert ask(service, user_id=refuser, recent=session).rung == "context"
 
 
@@ -161,6 +162,15 @@ def test_what_is_no_json_object_is_a_400(service, body):
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"]
+)
+def test_a_body_that_does_not_say_that_it_is_json_is_a_400(service, kind):
+    answer = service.post("/feed", content=b"zzz", headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert answer.json()["detail"][0]["loc"] == ["content-type"]
+
+
 def test_a_callers_mistake_leaves_neither_traceback_nor_values_in_the_log(service, trained):
     service.post("/feed", json={"placement": "home", "size": "my-secret-value"})
     time.sleep(0.3)
@@ -233,10 +243,12 @@ class TestWithoutAServer:
         (tmp_path / "bundles" / "v1").symlink_to(trained.home.bundles / "v1")
         (tmp_path / "bundles" / "v2").mkdir()
         (tmp_path / "bundles" / "v2" / "manifest.json").write_text('{"format_version": 99}')
+        (tmp_path / "bundles" / "v4").mkdir()
+        (tmp_path / "bundles" / "v4" / "manifest.json").write_text('{"format_version": 1}')
         holder = Holder(home)
         home.pointer.write_text("v1\n")
         holder.refresh()
-        for broken in ("v2", "v3"):
+        for broken in ("v2", "v3", "v4"):
             home.pointer.write_text(f"{broken}\n")
             holder.refresh()
             assert holder.desk is not None

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from features.config import RankerName, Rung
 from features.home import Progress, silent, written_beside
-from features.types import Int32, Ragged
+from features.types import Ragged
 from training.bundle import Bundle, terms
 from training.evaluation import protocol
-from training.policy import Feeds, People, Step, anchors, decide
-from training.queries import queries_for
-from training.reasons import reason_text
+from training.people import people_of
+from training.policy import Feeds, People, Step, decide
+from training.reasons import reasons
 
 CHUNK = 512
 RANKED = pa.schema(
@@ -49,7 +49,12 @@ class Requests:
         """Read a table with `person_id`, and optionally `user_id` and `recent`."""
         if "person_id" not in people.column_names:
             raise ValueError(f"people need a column person_id; there are {people.column_names}")
-        if unknown := set(people.column_names) - {"person_id", "user_id", "recent"}:
+        given = [
+            c for c in people.column_names if not c.startswith("__index_level_")
+        ]  # pandas' own
+        if "at" in given:
+            raise ValueError("people have `at`: replaying requests in time is not there yet")
+        if unknown := set(given) - {"person_id", "user_id", "recent"}:
             raise ValueError(
                 f"people have columns {sorted(unknown)} that mean nothing here; "
                 "there may be person_id, user_id and recent"
@@ -57,7 +62,6 @@ class Requests:
         names = [as_id(value) for value in people["person_id"].to_pylist()]
         if "" in names:
             raise ValueError(f"people: row {names.index('') + 1} has no person_id")
-        given = people.column_names
         users = [as_id(v) for v in people["user_id"].to_pylist()] if "user_id" in given else names
         lists = people["recent"].to_pylist() if "recent" in given else [None] * len(names)
         return cls(names, users, [_ids(one, row) for row, one in enumerate(lists, 1)])
@@ -174,7 +178,10 @@ def _wanted_by(requests: Requests, wanted: pa.Table, bundle: Bundle) -> Ragged:
 def _table(path: Path) -> pa.Table:
     if not path.exists():
         raise ValueError(f"{path} does not exist")
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except pa.ArrowInvalid:
+        raise ValueError(f"{path} is no Parquet file; write it as one") from None
 
 
 def _feeds(bundle: Bundle, requests: Requests, wish: Wish, progress: Progress) -> Iterator[Served]:
@@ -186,10 +193,18 @@ def _feeds(bundle: Bundle, requests: Requests, wish: Wish, progress: Progress) -
     for start in range(0, len(requests), CHUNK):
         progress("ranking", start / len(requests))
         part = slice(start, start + CHUNK)
-        people = people_of(bundle, requests.user_id[part], requests.recent[part])
+        people = _people(bundle, requests.user_id[part], requests.recent[part])
         feeds = decide(ladder, people, wanted)
         yield Served(requests.person_id[part], ladder, people, feeds)
     progress("ranked", 1.0)
+
+
+def _people(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]]) -> People:
+    """People by customer id; recent items that the catalogue lacks are left out."""
+    flat = bundle.catalogue.find([item for one in recent for item in one])
+    ends = np.cumsum([len(one) for one in recent], dtype=np.int64)[:-1]
+    sessions = [one[one >= 0] for one in np.split(flat, ends)]
+    return people_of(bundle, [[f"u:{user}"] if user else [] for user in users], sessions)
 
 
 def _ranked(
@@ -201,47 +216,25 @@ def _ranked(
 
 def _notes(bundle: Bundle, requests: Requests) -> list[str]:
     """What a reader of the result should know."""
-    strangers = int((bundle.persons.indices([f"u:{u}" for u in requests.user_id]) < 0).sum())
     named = [item for one in requests.recent for item in one]
+    strangers = int((bundle.persons.indices([f"u:{u}" for u in requests.user_id]) < 0).sum())
     lost = int((bundle.catalogue.find(named) < 0).sum())
-    notes = (
-        [f"{strangers:,} of {len(requests):,} people are not in the model's log"]
-        if strangers
-        else []
-    )
-    return notes + (
-        [f"{lost:,} of {len(named):,} recent items are not in its catalogue"] if lost else []
-    )
-
-
-def people_of(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]]) -> People:
-    """People by user id and current session, at the model's moment; unknown items are left out."""
-    rows = bundle.persons.indices([f"u:{user}" for user in users])
-    flat = bundle.catalogue.find([item for one in recent for item in one])
-    ends = np.cumsum([len(one) for one in recent], dtype=np.int64)[:-1]
-    sessions: list[Int32] = [one[one >= 0] for one in np.split(flat, ends)]
-    config = bundle.config
-    queries = queries_for(
-        bundle.timelines, rows, sessions, bundle.as_of_us, config.signals, config.session_signal()
-    )
-    default = config.shop.consent_default == "yes"
-    consent = np.full(rows.size, default)
-    consent[rows >= 0] = bundle.consent[rows[rows >= 0]]
-    return People(queries, consent, rows < 0)
+    twice = len(requests) - len(set(requests.person_id))
+    told = {
+        f"{strangers:,} of {len(requests):,} people are not in the model's log": strangers,
+        f"{lost:,} of {len(named):,} recent items are not in its catalogue": lost,
+        f"{twice:,} people have a person_id that came before: the result has {twice:,} feeds more "
+        "than names, in the order of the file": twice,
+    }
+    return [note for note, count in told.items() if count]
 
 
 def as_table(bundle: Bundle, served: Served) -> pa.Table:
     """Feeds as rows of `RANKED`, person by person, best first."""
-    ladder, people, feeds = served.ladder, served.people, served.feeds
+    ladder, feeds = served.ladder, served.feeds
     row, place = np.nonzero(feeds.items >= 0)
     items, steps = feeds.items[row, place], feeds.steps[row, place]
-    because = anchors(ladder, people, feeds)[row, place]
-    reasons = [
-        reason_text(bundle, ladder[step].rung, people.queries, person, item=item, anchor=anchor)
-        for step, person, item, anchor in zip(
-            steps.tolist(), row.tolist(), items.tolist(), because.tolist(), strict=True
-        )
-    ]
+    told = reasons(bundle, ladder, served.people, feeds)
     return pa.table(
         {
             "person_id": [served.names[r] for r in row.tolist()],
@@ -250,7 +243,7 @@ def as_table(bundle: Bundle, served: Served) -> pa.Table:
             "score": feeds.scores[row, place],
             "rung": [ladder[s].rung for s in steps.tolist()],
             "ranker": [ladder[s].name for s in steps.tolist()],
-            "reason": reasons,
+            "reason": [one for person in told for one in person],
         },
         schema=RANKED,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -43,20 +44,31 @@ class Bundle:
     persons: IdTable
     timelines: Timelines
     consent: Bool
+    rankers: dict[RankerName, Ranker]
     ladder: list[Step]
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Open a bundle that `save` wrote; the directory's name is its version."""
-        manifest = json.loads((directory / "manifest.json").read_text())
+        """Open a bundle that `save` wrote; the directory's name is its version.
+
+        Raises NoModel for anything that is no bundle of this format.
+        """
+        try:
+            return cls._read(directory, json.loads((directory / "manifest.json").read_text()))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            told = str(error) if isinstance(error, NoModel) else f"{type(error).__name__}: {error}"
+            raise NoModel(f"cannot open the bundle {directory}: {told}") from error
+
+    @classmethod
+    def _read(cls, directory: Path, manifest: dict[str, Any]) -> Self:
         if manifest["format_version"] != FORMAT_VERSION:
             raise NoModel(
-                f"{directory} has bundle format {manifest['format_version']}, this code reads "
-                f"{FORMAT_VERSION}; run `feeds train` with this code"
+                f"it has format {manifest['format_version']}, this code reads {FORMAT_VERSION}; "
+                "run `feeds train` with this code"
             )
-        rankers = {
+        rankers: dict[RankerName, Ranker] = {
             name: arrays.load(RANKERS[name], directory / "rankers" / name)
-            for name in {name for _, name in manifest["ladder"]}
+            for name in manifest["rankers"]
         }
         return cls(
             version=directory.name,
@@ -66,8 +78,13 @@ class Bundle:
             persons=arrays.load(IdTable, directory / "persons"),
             timelines=arrays.load(Timelines, directory / "timelines"),
             consent=np.load(directory / "consent.npy", mmap_mode="r"),
+            rankers=rankers,
             ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
         )
+
+    def now_us(self) -> int:
+        """The present, by the shop's clock: the wall's, or the moment the model describes."""
+        return self.as_of_us if self.config.shop.clock == "as_of" else time.time_ns() // 1000
 
     @property
     def as_of_us(self) -> int:
@@ -75,15 +92,12 @@ class Bundle:
         return int(self.manifest["as_of_us"])
 
     def ranker(self, name: RankerName) -> Ranker:
-        """A ranker of the bundle by name."""
-        for step in self.ladder:
-            if step.name == name:
-                return step.ranker
-        raise NoModel(f"model {self.version} has no ranker {name!r}; it has {self.ranker_names()}")
-
-    def ranker_names(self) -> list[str]:
-        """The rankers on the ladder, each once."""
-        return list(dict.fromkeys(step.name for step in self.ladder))
+        """A ranker of the bundle by name, whether it is on the ladder or not."""
+        if name not in self.rankers:
+            raise NoModel(
+                f"model {self.version} has no ranker {name!r}; it has {list(self.rankers)}"
+            )
+        return self.rankers[name]
 
     def forced(self, name: RankerName) -> list[Step]:
         """A ladder on which `name` speaks first; the ranker for strangers fills."""
@@ -112,8 +126,8 @@ def save(
     """Write a bundle as the new directory `directory`."""
     directory.mkdir(parents=True)
     arrays.save(Catalogue.of(features, config.shop.currency), directory / "catalogue")
-    for name in {name for _, name in ladder}:
-        arrays.save(rankers[name], directory / "rankers" / name)
+    for name, ranker in rankers.items():
+        arrays.save(ranker, directory / "rankers" / name)
     people = _not_sessions(features.persons)
     arrays.save(IdTable.sorted(features.persons.ids[people]), directory / "persons")
     arrays.save(features.timelines.take(people), directory / "timelines")
@@ -127,6 +141,7 @@ def save(
             "as_of": features.manifest["as_of"],
             "as_of_us": features.as_of_us,
             "config": config.model_dump(mode="json"),
+            "rankers": list(rankers),
             "ladder": [list(step) for step in ladder],
             **manifest,
         },

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from features.config import Config, RankerName, Rung
 from features.feature_set import FeatureSet
 from features.home import Home, Progress, silent, written_beside
 from features.split import cut_for_test, time_split
+from features.timelines import Timelines
 from features.types import from_us
 from training import bundle as bundles
 from training.bundle import alone
@@ -63,10 +64,12 @@ def train(
     start = time.perf_counter()
     features = build(config, base, home, as_of=as_of, progress=_part(progress, 0.0, 0.3))
     names = list(dict.fromkeys([*(rankers or config.training.rankers), evidence.FLOOR]))
-    measured, skipped = measure(config, features, names, _part(progress, 0.3, 0.6))
-    names = [name for name in names if name not in skipped]
-    progress("refitting on the whole log", 0.6)
-    fitted = {n: _fitted(n, features, config) for n in names}
+    measured = measure(config, features, names, _part(progress, 0.3, 0.6))
+    refitting = _part(progress, 0.6, 0.8)
+    timelines, moment = features.timelines, features.as_of_us
+    fitted, skipped = _fit_all(names, timelines, moment, config, refitting)
+    ladder = evidence.choose_ladder(measured.gains, list(fitted))
+    measured = replace(measured, ladder=ladder)
     progress("recording", 0.8)
     version = _saved(config, home, features, fitted, measured)
     progress("trained", 1.0)
@@ -75,18 +78,14 @@ def train(
 
 def measure(
     config: Config, features: FeatureSet, names: Sequence[RankerName], progress: Progress = silent
-) -> tuple[Measured, dict[str, str]]:
-    """Fit on the past of a time split, judge each ranker and the policy on what came after."""
+) -> Measured:
+    """Fit on the past of a time split, judge each ranker and the policy on what came after.
+
+    The policy's ladder is chosen on the same people: its own row flatters it a little.
+    """
     cut = cut_for_test(features.timelines, config.training.test_days)
     split = time_split(features.timelines, cut)
-    fitted: dict[RankerName, Ranker] = {}
-    skipped: dict[str, str] = {}
-    for place, name in enumerate(names):
-        progress(f"fitting {name} on the past", place / (2 * len(names)))
-        try:
-            fitted[name] = fit(name, split.past, cut, config.training, config.signals)
-        except CannotFit as error:
-            skipped[name] = str(error)
+    fitted, _ = _fit_all(names, split.past, cut, config, _part(progress, 0.0, 0.5))
     progress("judging on what came after", 0.5)
     catalogue = Catalogue.of(features, config.shop.currency)
     asked = protocol.tasks(split, config, catalogue)
@@ -99,16 +98,28 @@ def measure(
     outcomes += _outcomes(asked, {"policy": steps}, len(catalogue))
     rows = protocol.summary(outcomes, options.bootstrap_draws, options.seed)
     progress("judged", 1.0)
-    return Measured(from_us(cut), rows, gains, ladder), skipped
+    return Measured(from_us(cut), rows, gains, ladder)
+
+
+def _fit_all(
+    names: Sequence[RankerName], timelines: Timelines, as_of_us: int, config: Config,
+    progress: Progress,
+) -> tuple[dict[RankerName, Ranker], dict[str, str]]:  # fmt: skip
+    """Every ranker that can be fitted, and why the others cannot."""
+    fitted: dict[RankerName, Ranker] = {}
+    skipped: dict[str, str] = {}
+    for place, name in enumerate(names):
+        progress(f"fitting {name}", place / len(names))
+        try:
+            fitted[name] = fit(name, timelines, as_of_us, config.training, config.signals)
+        except CannotFit as error:
+            skipped[name] = str(error)
+    return fitted, skipped
 
 
 def _part(progress: Progress, begin: float, end: float) -> Progress:
     """A progress that fills the part from `begin` to `end` of `progress`."""
     return lambda what, share: progress(what, begin + share * (end - begin))
-
-
-def _fitted(name: RankerName, features: FeatureSet, config: Config) -> Ranker:
-    return fit(name, features.timelines, features.as_of_us, config.training, config.signals)
 
 
 def _filled(name: RankerName, fitted: Mapping[RankerName, Ranker]) -> list[Step]:
@@ -143,7 +154,6 @@ def _saved(
 
     scratch = home.scratch() / f"bundle-{uuid4().hex[:8]}"
     about = {
-        "rankers": list(fitted),
         "test_from": measured.cut.isoformat(),
         "summary": measured.summary,
         "gains": [asdict(gain) | {"verdict": gain.verdict} for gain in measured.gains],

@@ -37,7 +37,9 @@ class Reason(IntEnum):
     unknown_user = 3
     no_consent = 4
     limit = 5  # the placement or the request allows no higher rung
-    does_not_pay = 6  # what we know makes no better feed here: measured when the model was trained
+    not_on_ladder = (
+        6  # more is known, but no ranker for it: none fitted, or none paid when measured
+    )
     no_opinion = 7
     too_few_items = 8
     nothing_allowed = 9
@@ -120,7 +122,7 @@ class Feeds:
 
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
-    queries = _known(people)
+    queries = known_of(people)
     rungs, reasons = entitled(people, terms.highest_rung, ladder)
     feeds = _Filling.empty(len(people), terms.size)
     feeds.fill(ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms)))
@@ -133,7 +135,7 @@ def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
 def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8, Int8]:
     """(n,) the rung each person can have, by knowledge, consent, `limit` and ladder; (n,) why.
 
-    A rung that is not on the ladder did not pay when it was measured.
+    A rung is not on the ladder when no ranker was fitted for it, or none paid when measured.
     """
     session = np.diff(people.queries.histories.indptr) > people.queries.session_start
     past = people.queries.session_start > 0
@@ -145,7 +147,7 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
         if rung > RUNGS.index(limit):
             reasons[known] = Reason.limit
         elif all(step.rung != RUNGS[rung] for step in ladder):
-            reasons[known] = Reason.does_not_pay
+            reasons[known] = Reason.not_on_ladder
         else:
             rungs[known], reasons[known] = rung, why[rung]
     reasons[past & ~people.consent] = Reason.no_consent
@@ -154,10 +156,10 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
 
 def kept_away(people: People, terms: Terms) -> Ragged:
     """The items that each person's feed may not show: blocked ones, and had ones by the rules."""
-    return _blocked(people.queries.histories).joined(_had(_known(people), terms))
+    return _blocked(people.queries.histories).joined(_had(known_of(people), terms))
 
 
-def _known(people: People) -> Queries:
+def known_of(people: People) -> Queries:
     """What may be used: without consent only the current session."""
     queries = people.queries
     starts = np.where(people.consent, 0, queries.session_start)
@@ -269,7 +271,7 @@ def _decided(
 def anchors(ladder: Sequence[Step], people: People, feeds: Feeds) -> Int32:
     """(n, size) the history item that speaks most for each shown item, -1 where none does."""
     found = np.full(feeds.items.shape, -1, dtype=np.int32)
-    queries = _known(people)
+    queries = known_of(people)
     for place, step in enumerate(ladder):
         mine = feeds.steps == place
         rows = np.flatnonzero(mine.any(axis=1))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.config import Rung
 from features.types import Int32
+from training.policy import Feeds, People, Step, anchors, known_of, seen_by
 
 if TYPE_CHECKING:
     from training.bundle import Bundle
@@ -29,18 +30,32 @@ _DID = {  # event type -> what the person did with {}
 }
 
 
-def reason_text(
-    bundle: Bundle, rung: Rung, queries: Queries, person: int, *, item: int, anchor: int
-) -> str:
-    """One sentence on why `item` is shown; anchor: the history item that spoke most, -1 if none."""
-    if rung == "one_for_all":
-        return "popular right now"
+def reasons(
+    bundle: Bundle, ladder: Sequence[Step], people: People, feeds: Feeds
+) -> list[list[str]]:
+    """Per person one sentence for each item of the feed, from no more than its rung may know."""
+    because = anchors(ladder, people, feeds)
+    views = [seen_by(step.rung, known_of(people)) for step in ladder]
+    told: list[list[str]] = [[] for _ in range(len(people))]
+    for person, place in np.argwhere(feeds.items >= 0).tolist():
+        step = int(feeds.steps[person, place])
+        if ladder[step].rung == "one_for_all":
+            liked = feeds.scores[person, place] > 0
+            told[person].append("popular right now" if liked else "from our range")
+        else:
+            item, anchor = int(feeds.items[person, place]), int(because[person, place])
+            told[person].append(_because(bundle, views[step], person, item=item, anchor=anchor))
+    return told
+
+
+def _because(bundle: Bundle, queries: Queries, person: int, *, item: int, anchor: int) -> str:
+    """anchor: the history item that spoke most, -1 if none."""
     if (before := _did(bundle, queries, person, item)) is not None:
         return f"you {before.format('this')} before"
     if item in _session(queries, person):
         return "you chose this a moment ago"
     if anchor < 0:
-        return "goes with this visit" if rung == "context" else "fits what you like"
+        return "fits what you like"
     did, name = _did(bundle, queries, person, anchor), bundle.catalogue.name(anchor)
     return f"because you {did.format(name)}" if did else f"goes with {name}"
 

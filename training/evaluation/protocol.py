@@ -4,8 +4,8 @@ Three tasks, each a batch of people and what they went on to want:
 
 all        people with a past: every item of the test slice; nothing but blocked items is kept away
 discovery  the same people: only items that they had not had before, and only such are shown
-session    people without a past: the first half of what they did is the session, the rest is
-           wanted; what is kept away is what the shop's own rules keep away
+session    people without a past: the first half of what they did is taken for the session, the
+           rest is wanted; what is kept away is what the shop's own rules keep away
 
 What the rules keep away from a feed is not wanted of it either.
 """
@@ -129,12 +129,13 @@ def _asked(split: Split, wanted: Bool, config: Config) -> tuple[Int64, Int64]:
 
 
 def _half_sessions(split: Split, rows: Int64, config: Config) -> tuple[People, Timelines]:
-    """People who are in the middle of their first visit, and what they do in the rest of it."""
+    """People half-way through all that they do after the cut, and the other half of it."""
     future = split.future.take(rows)
     lengths = np.diff(future.indptr)
     place = np.arange(future.items.size) - future.indptr[:-1].repeat(lengths)
     first = place < (lengths // 2).repeat(lengths)
-    given, rest = future.where(first), future.where(~first)
+    liked = np.array([s.weight > 0 for s in config.signals.values()])[future.signals]
+    given, rest = future.where(first & liked), future.where(~first)
     recent = np.split(given.items, given.indptr[1:-1]) if rows.size else []
     return _people(split, np.full(rows.size, -1, dtype=np.int64), config, recent), rest
 

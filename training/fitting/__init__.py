@@ -22,7 +22,7 @@ def fit(
         return fit_popularity(timelines, as_of_us, options.popularity, signals)
     interest = timelines.histories(as_of_us, signals).interest()
     if not interest.nnz:
-        raise CannotFit(f"{name}: nobody showed interest in anything before the test slice")
+        raise CannotFit(f"{name}: nobody has shown interest in anything yet")
     if name == "neighbours":
         from training.fitting.neighbours import fit_neighbours
 

@@ -30,4 +30,5 @@ def fit_als(interest: sp.csr_matrix, options: AlsOptions, seed: int) -> AlsRanke
     factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
     identity = np.eye(options.factors, dtype=np.float32)
     gram = factors.T @ factors + np.float32(options.regularization) * identity
-    return AlsRanker(factors, gram, scale)
+    touched = np.diff(interest.tocsc().indptr) > 0
+    return AlsRanker(factors, gram, touched, scale)

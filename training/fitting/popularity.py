@@ -12,6 +12,8 @@ from features.split import cut_for_test, time_split
 from features.timelines import Timelines
 from training.rankers.popularity import PopularityRanker
 
+_MOMENTS = 8
+
 
 def fit_popularity(
     timelines: Timelines, as_of_us: int, options: PopularityOptions, signals: dict[str, Signal]
@@ -29,8 +31,8 @@ def _best_half_life(
 
     Every half-life sees the past at several moments, each judged by the slice that follows.
     """
-    if len(candidates) == 1:
-        return candidates[0]
+    if len(candidates) == 1 or np.ptp(timelines.occurred_us) == 0:
+        return candidates[len(candidates) // 2]
     last = int(timelines.occurred_us.max())
     slices = np.linspace(cut_for_test(timelines, None), last, _MOMENTS + 1).astype(np.int64)
     totals = np.zeros(len(candidates))
@@ -43,6 +45,3 @@ def _best_half_life(
             ranks[np.argsort(-counts, kind="stable")] = np.arange(1, counts.size + 1)
             totals[place] += (1 / ranks[next_items]).sum()
     return candidates[int(totals.argmax())]
-
-
-_MOMENTS = 8

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from features.types import Float32, Int32
+from features.types import Bool, Float32, Int32
 from training.rankers.base import Items, Queries, Ranker
 
 
@@ -18,21 +18,26 @@ class AlsRanker(Ranker):
 
     item_factors: (n_items, n_factors) float32, y_i in the paper
     gram:         (n_factors, n_factors) float32, Y'Y + regularization * I
+    touched:      (n_items,) bool, had anybody any interest in the item?
     confidence_scale: alpha in their sec. 4, confidence = 1 + alpha * interest
     """
 
     item_factors: Float32
     gram: Float32
+    touched: Bool
     confidence_scale: float
     knows_strangers: ClassVar[bool] = False
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
-        """x_u' y_i; no opinion on a person without interest in any item."""
+        """x_u' y_i; no opinion on people without interest, nor on items that nobody touched."""
         interest = queries.histories.interest()
         factors = self.item_factors if items is None else self.item_factors[items]
         people = np.stack([self._person(interest[row]) for row in range(len(queries))])
         scores = people @ factors.T
         scores[np.diff(interest.indptr) == 0] = np.nan
+        touched = self.touched if items is None else self.touched[items]
+        if not touched.all():
+            scores[:, ~touched] = np.nan
         return scores
 
     def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:

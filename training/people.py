@@ -1,0 +1,46 @@
+"""Who asks: people by their ids and their current session, for one request or for many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from features.types import Int32
+from training.bundle import Bundle
+from training.policy import People
+from training.queries import queries_for
+
+
+def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int32]) -> People:
+    """People at the moment that the shop's clock shows.
+
+    ids:    per person the marked ids that are given (u:customer, v:visitor), the surest first
+    recent: per person the items of the current session, oldest first
+
+    The history is that of the first id that has one; whoever refuses under any id has refused.
+    """
+    flat = bundle.persons.indices([one for person in ids for one in person])
+    ends = np.cumsum([len(person) for person in ids], dtype=np.int64)[:-1]
+    rows = np.full(len(ids), -1, dtype=np.int32)
+    consent = np.full(len(ids), bundle.config.shop.consent_default == "yes")
+    unknown = np.zeros(len(ids), dtype=np.bool_)
+    for person, found in enumerate(np.split(flat, ends)):
+        unknown[person] = any(
+            row < 0 and one.startswith("u:") for row, one in zip(found, ids[person], strict=True)
+        )
+        known = found[found >= 0]
+        if known.size:
+            past = bundle.timelines.indptr[known + 1] > bundle.timelines.indptr[known]
+            rows[person] = known[np.argmax(past)]
+            consent[person] = bundle.consent[known].all()
+    config = bundle.config
+    queries = queries_for(
+        bundle.timelines,
+        rows,
+        recent,
+        bundle.now_us(),
+        config.signals,
+        config.session_signal(),
+    )
+    return People(queries, consent, unknown)
