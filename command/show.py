@@ -23,7 +23,7 @@ _METRICS = ("ndcg_at_10", "ndcg_at_20", "recall_at_20", "hit_rate_at_20", "cover
 _ABOUT = {
     "all": "all: everything people with a past went on to choose",
     "discovery": "discovery: only what they had not had before",
-    "session": "session: people without a past; half of the visit seen, the rest to be found",
+    "session": "session: the past hidden; half of what each did seen, the rest to be found",
 }
 
 

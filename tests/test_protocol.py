@@ -76,6 +76,11 @@ class TestWhoIsAskedWhat:
         assert truth(task) == [[3, 4]]
         assert task.people.queries.histories.items.tolist() == [1, 2]
 
+    def test_people_with_a_past_are_shown_once_more_as_if_it_were_hidden(self):
+        task = asked(log([(0, P, 1), (1, V, 11), (2, V, 12)]))["session"]
+        assert truth(task) == [[2]]
+        assert task.people.queries.histories.items.tolist() == [1]
+
     def test_nobody_to_ask_is_no_task(self):
         assert asked(log([(1, V, 1)])) == {}
 

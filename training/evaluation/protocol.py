@@ -4,8 +4,8 @@ Three tasks, each a batch of people and what they went on to want:
 
 all        people with a past: every item of the test slice; nothing but blocked items is kept away
 discovery  the same people: only items that they had not had before, and only such are shown
-session    people without a past: the first half of what they did is taken for the session, the
-           rest is wanted; what is kept away is what the shop's own rules keep away
+session    anybody, as if nothing were known before: the first half of what each did is taken for
+           the session, the rest is wanted; the shop's own rules keep away what they keep away
 
 What the rules keep away from a feed is not wanted of it either.
 """
@@ -57,10 +57,10 @@ class Outcome:
 def tasks(split: Split, config: Config, catalogue: Catalogue) -> list[Task]:
     """The tasks that this log can answer; one that nobody can be asked is left out."""
     wanted = np.array(config.label_signals(), dtype=np.bool_)
-    known, fresh = _asked(split, wanted, config)
+    known, visiting = _asked(split, wanted, config)
     past, future = _people(split, known, config), split.future.take(known)
     chosen = _distinct(future, wanted[future.signals])
-    visitors, rest = _half_sessions(split, fresh, config)
+    visitors, rest = _half_sessions(split, visiting, config)
     found = _distinct(rest, wanted[rest.signals])
     everything = slice(0, len(catalogue))  # what was available then is not known
     repeats: dict[str, Repeat | None] = {"all": "allow", "discovery": "exclude", "session": None}
@@ -114,7 +114,7 @@ def summary(outcomes: Sequence[Outcome], count: int, seed: int) -> list[dict[str
 
 
 def _asked(split: Split, wanted: Bool, config: Config) -> tuple[Int64, Int64]:
-    """People with a past and something to want, and people who appear after the cut."""
+    """People with a past and something to want, and people with some events after the cut."""
     past, future = np.diff(split.past.indptr), split.future
     labels = np.bincount(row_numbers(future.indptr)[wanted[future.signals]], minlength=len(future))
     random = np.random.default_rng(config.training.seed)
@@ -124,12 +124,12 @@ def _asked(split: Split, wanted: Bool, config: Config) -> tuple[Int64, Int64]:
         return rows if rows.size <= limit else np.sort(random.choice(rows, limit, replace=False))
 
     known = np.flatnonzero((past > 0) & (labels > 0))
-    fresh = np.flatnonzero((past == 0) & (np.diff(future.indptr) > 1) & (labels > 0))
-    return some(known), some(fresh)
+    visiting = np.flatnonzero((np.diff(future.indptr) > 1) & (labels > 0))
+    return some(known), some(visiting)
 
 
 def _half_sessions(split: Split, rows: Int64, config: Config) -> tuple[People, Timelines]:
-    """People half-way through all that they do after the cut, and the other half of it."""
+    """People half-way through all that they do after the cut, their past hidden; the other half."""
     future = split.future.take(rows)
     lengths = np.diff(future.indptr)
     place = np.arange(future.items.size) - future.indptr[:-1].repeat(lengths)
