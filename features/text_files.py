@@ -148,7 +148,8 @@ def _zoned_times(connection: Backend, look: str, times: list[str]) -> Types:
 
 def _as_ids(types: Types, ids: frozenset[str]) -> tuple[Types, str]:
     """Types in which ids are text, and the change that takes the .0 of floats off them."""
-    text = {c: "VARCHAR" if c.lower() in ids else kind for c, kind in types.items()}
+    plain = {c for c, kind in types.items() if "(" not in kind and not kind.endswith("]")}
+    text = {c: "VARCHAR" if c.lower() in ids and c in plain else kind for c, kind in types.items()}
     floats = [quoted_name(c) for c in types if text[c] == "VARCHAR" and types[c] == "DOUBLE"]
     whole = ", ".join(f"regexp_replace({c}, '\\.0+$', '') AS {c}" for c in floats)
     return text, f" REPLACE ({whole})" if whole else ""

@@ -99,6 +99,13 @@ class TestIds:
         source = shop.file("log.jsonl", '{"item": {"id": "x1"}}\n{"item": {"id": "x2"}}\n')
         assert self.ids(shop, source, item_id="item.id", user_id="'u'") == ["x1", "x2"]
 
+    @pytest.mark.parametrize("value", ['{"x": 1}', "[1, 2]"])
+    def test_an_object_or_a_list_is_no_id(self, shop, value):
+        line = '{"occurred_at":"2024-01-01","event_type":"view","item_id":%s,"user_id":"u"}\n'
+        source = shop.file("events.jsonl", line % value)
+        with pytest.raises(ConfigError, match=r"columns\.item_id: is of type"):
+            shop.read({"events": source})
+
     def test_leading_zeros_survive_inside_an_expression_too(self, shop):
         source = shop.file("log.csv", "code,n\n007,1\n010,2\n")
         assert self.ids(shop, source, item_id="'sku-' || code", user_id="n") == [
