@@ -275,6 +275,8 @@ class Config(Section):
         """Keys that are read but that this version does not act on."""
         parts = ("lifecycle", "segments", "rules", "messages", "experiments")
         found = [f"`{part}`" for part in parts if getattr(self, part)]
+        if self.objective in ("value", "repeat"):  # judged as orders are
+            found.append(f"`objective: {self.objective}`")
         for name, placement in self.placements.items():
             keys = ("sort_only", "exploration_share", "not_repeated_for_days")
             found += [f"`placements.{name}.{key}`" for key in keys if getattr(placement, key)]
