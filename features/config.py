@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from features.options import (
+    Bounds,
+    CatalogueOptions,
+    Cleaning,
+    EngineOptions,
+    Identity,
+    LearnedSegment,
+    Lifecycle,
+    PopularityTables,
+    Preferences,
+    Section,
+    SegmentSpec,
+    Sessions,
+    Share,
+    Signal,
+)  # fmt: skip
 from features.yaml_lines import Loader, line_of
 
 Kind = Literal["product", "article"]
@@ -38,13 +53,6 @@ def _yes_no(value: object) -> object:
 Zone = Annotated[str, BeforeValidator(_zone)]
 Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 YesNo = Annotated[Literal["yes", "no"], BeforeValidator(_yes_no)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Section(BaseModel):
-    """A part of the config: frozen, and a key it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Shop(Section):
@@ -90,30 +98,6 @@ class Sources(Section):
             source = getattr(self, name)
             if source is not None and source.path is None:
                 raise ValueError(f"{name}: only items can be derived from the events; give a path")
-        return self
-
-
-class Signal(Section):
-    """What one event of a type says about interest in its item."""
-
-    weight: float  # below 0: blocks the item, adds no interest
-    half_life_days: float | None = Field(default=None, gt=0)  # None: does not fade
-    had: bool | None = None  # after it the person HAS the item; None: see `Config.had_signals`
-
-
-class Cleaning(Section):
-    """What is taken out of the log before anything is counted."""
-
-    returns: list[str] = ["return"]  # event types netted against the purchase before them
-    non_products: list[str] = []  # regular expressions over item ids
-
-    @model_validator(mode="after")
-    def _patterns_compile(self) -> Self:
-        for pattern in self.non_products:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"non_products: {pattern!r} is no pattern: {error}") from None
         return self
 
 
@@ -205,8 +189,15 @@ class Config(Section):
     placements: dict[str, Placement] = {"home": Placement()}
     training: Training = Training()
     tracking: Tracking = Tracking()
-    lifecycle: dict[str, Any] = {}
-    segments: list[dict[str, Any]] = []
+    engine: EngineOptions = EngineOptions()
+    identity: Identity = Identity()
+    sessions: Sessions = Sessions()
+    lifecycle: Lifecycle = Lifecycle()
+    segments: list[SegmentSpec] = []
+    preferences: Preferences = Preferences()
+    catalogue: CatalogueOptions = CatalogueOptions()
+    popularity: PopularityTables = PopularityTables()
+    bounds: Bounds = Bounds()
     rules: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
     experiments: list[dict[str, Any]] = []
@@ -226,6 +217,22 @@ class Config(Section):
             raise ValueError(
                 f"objective {self.objective}: mark the signal that is an order with `had: true`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _segments_follow_one_another(self) -> Self:
+        names: list[str] = []
+        for place, spec in enumerate(self.segments):
+            if isinstance(spec, LearnedSegment):
+                if spec.within is not None and spec.within not in names:
+                    raise ValueError(
+                        f"segments.{place}: within {spec.within!r} must name a segment that comes "
+                        f"before it; there is {names or 'none'}"
+                    )
+            elif spec.name in names:
+                raise ValueError(f"segments.{place}: the name {spec.name!r} is given twice")
+            else:
+                names.append(spec.name)
         return self
 
     def had_signals(self) -> list[bool]:
@@ -273,7 +280,7 @@ class Config(Section):
 
     def not_in_effect(self) -> list[str]:
         """Keys that are read but that this version does not act on."""
-        parts = ("lifecycle", "segments", "rules", "messages", "experiments")
+        parts = ("rules", "messages", "experiments")
         found = [f"`{part}`" for part in parts if getattr(self, part)]
         if self.objective in ("value", "repeat"):  # judged as orders are
             found.append(f"`objective: {self.objective}`")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from features import arrays
-from features.config import Signal
+from features.options import Signal
 from features.timelines import Timelines
 from features.types import Bool, IdTable, UserItemMatrix
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from features.config import Signal
+from features.options import Signal
 from features.types import DAY_US, Float32, Int8, Int64
 
 

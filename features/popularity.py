@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from features.config import Signal
 from features.online import ages_in_days, signal_rates
+from features.options import Signal
 from features.timelines import Timelines
 from features.types import Float32
 

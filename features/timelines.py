@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.config import Signal
 from features.online import ages_in_days, decayed
+from features.options import Signal
 from features.types import Bool, Histories, Int8, Int32, Int64, gather, row_numbers
 
 

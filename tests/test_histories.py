@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features import split
-from features.config import Signal
 from features.feature_set import FeatureSet
 from features.online import decayed
+from features.options import Signal
 from features.popularity import recent_popularity
 from features.timelines import Timelines
 from features.types import DAY_US, IdTable

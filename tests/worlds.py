@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.config import Config, Signal
+from features.config import Config
+from features.options import Signal
 from features.timelines import Timelines
 from features.types import DAY_US, Ragged
 from training.queries import queries_for

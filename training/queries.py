@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.config import Signal
+from features.options import Signal
 from features.timelines import Timelines
 from features.types import Int32, Int64, row_numbers
 from training.rankers.base import Queries

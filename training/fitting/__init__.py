@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from features.config import RankerName, Signal, Training
+from features.config import RankerName, Training
+from features.options import Signal
 from features.timelines import Timelines
 from training.rankers.base import Ranker
 

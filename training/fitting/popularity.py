@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.config import PopularityOptions, Signal
+from features.config import PopularityOptions
+from features.options import Signal
 from features.popularity import recent_popularity
 from features.split import cut_for_test, time_split
 from features.timelines import Timelines

@@ -1,0 +1,161 @@
+"""What a build can be told: the sections of `feeds.yaml` that the feature builders read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the config: frozen, and a key it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Signal(Section):
+    """What one event of a type says about interest in its item."""
+
+    weight: float  # below 0: blocks the item, adds no interest
+    half_life_days: Positive | None = None  # None: does not fade
+    had: bool | None = None  # after it the person HAS the item; None: see `Config.had_signals`
+    cap: int | None = Field(default=None, ge=1)  # of one person's on one item the newest so many
+
+
+class Robots(Section):
+    """Who is no person: any one of the three rules is enough. None turns a rule off."""
+
+    min_moments: int = Field(default=100, ge=3)  # fewer distinct moments: never called a robot
+    moments_per_hour: float | None = Field(default=1200, gt=0)  # rate
+    beat_variation: float | None = Field(default=0.1, gt=0)  # regularity: spread of gaps / mean gap
+    items_per_day: float | None = Field(default=2000, gt=0)  # breadth: distinct items
+
+
+class Cleaning(Section):
+    """What is taken out of the log before anything is counted."""
+
+    returns: list[str] = ["return"]  # event types netted against the purchase before them
+    non_products: list[str] = []  # regular expressions over item ids
+    near_duplicate_seconds: float = Field(default=1.0, ge=0)  # 0: only exact duplicates
+    before_published_days: float | None = Field(default=1.0, ge=0)  # None: not looked at
+    straggler_gap_days: Positive | None = 90.0  # None: not looked at
+    straggler_share: Share = 0.001  # of the log at most, beyond such a gap
+    robots: Robots = Robots()
+
+    @model_validator(mode="after")
+    def _patterns_compile(self) -> Self:
+        for pattern in self.non_products:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"non_products: {pattern!r} is no pattern: {error}") from None
+        return self
+
+
+class Identity(Section):
+    """Who is the same person."""
+
+    links_from_events: bool = True  # an event with a customer and a device links the two
+    max_customers: int = Field(default=1, ge=1)  # more customers on one device: it is shared
+
+
+class Sessions(Section):
+    """What belongs to one visit."""
+
+    gap_minutes: Positive = 30.0  # silence that ends a session of a log without session ids
+
+
+class Lifecycle(Section):
+    """When a customer counts as new, loyal, lapsing or lapsed."""
+
+    new_days: Positive = 30.0  # since the first order
+    loyal_min_orders: int = Field(default=5, ge=2)
+    lapsing_after_days: Positive = 60.0  # without an order; for people without a rhythm
+    lapsed_after_days: Positive = 180.0
+    rhythm_min_orders: int = Field(default=4, ge=2)  # from so many on their own rhythm counts
+    lapsing_after_rhythms: Positive = 2.0  # times the mean days between their orders
+    lapsed_after_rhythms: Positive = 4.0
+
+    @model_validator(mode="after")
+    def _lapsing_comes_first(self) -> Self:
+        if self.lapsing_after_days >= self.lapsed_after_days:
+            raise ValueError("lapsing_after_days must be below lapsed_after_days")
+        if self.lapsing_after_rhythms >= self.lapsed_after_rhythms:
+            raise ValueError("lapsing_after_rhythms must be below lapsed_after_rhythms")
+        return self
+
+
+class RuleSegment(Section):
+    """Everybody for whom a condition over the people features holds."""
+
+    name: str = Field(min_length=1)
+    rule: str = Field(min_length=1)
+
+
+class DeclaredSegment(Section):
+    """Everybody who gave one of `answers`; without `answers` one segment per answer."""
+
+    name: str = Field(min_length=1)
+    declared: str = Field(min_length=1)  # the question
+    answers: list[str] | None = None
+
+
+class LearnedSegment(Section):
+    """Groups that k-means finds, of everybody or within a segment named before."""
+
+    learned: int = Field(ge=2, le=100)
+    within: str | None = None
+
+
+SegmentSpec = RuleSegment | DeclaredSegment | LearnedSegment
+
+
+class Preferences(Section):
+    """What people tell us: a prior over categories that behaviour can overrule."""
+
+    weight: Positive = 3.0  # of a fresh answer, in the unit of the signals' weights
+    half_life_days: Positive | None = 180.0
+    max_share: Share = 0.5  # of a history's interest; at least one fresh answer always counts
+    less: list[str] = ["less_of_this"]  # questions whose answers mean less of a category
+
+
+class TextOptions(Section):
+    """How the words of an item become numbers."""
+
+    dimensions: int = Field(default=64, ge=1)  # of TF-IDF → truncated SVD
+    model: str | None = None  # a local directory of sentence-transformers instead
+
+
+class CatalogueOptions(Section):
+    """What is derived about items."""
+
+    new_days: Positive = 14.0  # an item counts as new for so long
+    text: TextOptions = TextOptions()
+
+
+class PopularityTables(Section):
+    """What is counted about items over several windows."""
+
+    windows_hours: list[Positive] = [1, 24, 168, 720, 2160]
+    top: int = Field(default=200, ge=1)  # rows kept per scope and window
+    trending_min_events: int = Field(default=20, ge=1)
+    repurchase_min_people: int = Field(default=5, ge=1)
+
+
+class Bounds(Section):
+    """How far a build may differ from the one before; None: as far as it likes."""
+
+    volume_drop: Share | None = 0.5  # of events a day, against the weeks before
+    volume_rise: Positive | None = 4.0  # 1 doubles it
+    null_share_change: Share | None = 0.25  # of any column of the events
+
+
+class EngineOptions(Section):
+    """What the embedded engine may use."""
+
+    memory_limit_mb: int | None = Field(default=None, ge=200)  # None: a quarter of the machine's
+    threads: int | None = Field(default=None, ge=1)  # None: all
