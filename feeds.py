@@ -82,16 +82,24 @@ def build(
     as_of: Annotated[
         datetime | None, typer.Option(help="moment to describe (UTC); default: the last event")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="duckdb | spark; default: the config's")
+    ] = None,
+    master: Annotated[
+        str | None, typer.Option(help="where Spark runs, such as spark://host:7077")
+    ] = None,
 ) -> None:
     """Logs to feature set: clean, weigh, index; the same inputs are built once."""
     from command import show
     from features.build import build as build_features
 
     shop, base, place = _shop(config, home)
+    shop = shop.on_engine(_one_of(engine, ("duckdb", "spark"), "--engine"), master)
     with show.progress_bar() as progress:
         features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
     show.event_types(features.manifest["event_types"], shop)
     show.removed(features.manifest["removed"], features.manifest["respelled_items"])
+    show.everybody(features.manifest)
     show.inert(shop)
     show.console.print(
         f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "
@@ -242,6 +250,20 @@ def rank(
     )
     for note in done.notes:
         show.console.print(note, style="yellow")
+
+
+@app.command()
+def report(
+    what: Annotated[str, typer.Argument(help="data | evidence | uplift | fallbacks")],
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+) -> None:
+    """What the log looks like: volume, gaps, drift, who is known; tables here and an HTML page."""
+    if _one_of(what, ("data", "evidence", "uplift", "fallbacks"), "report") != "data":
+        raise ValueError(f"there is no `feeds report {what}` yet; there is `feeds report data`")
+    from command.report import data_report
+
+    data_report(*_shop(config, home))
 
 
 @app.command()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from command import show
 from features.config import Config
-from features.engine import connected
+from features.engine import engine
 from features.home import Home
-from features.reading import read_tables, stop_if_too_many
+from features.reading import file_digests, read_tables, stop_if_too_many
 
 
 def check(config: Config, base: Path, home: Home) -> None:
@@ -16,10 +16,12 @@ def check(config: Config, base: Path, home: Home) -> None:
 
     Raises TooManyRejects, after the report, when more is rejected than the config allows.
     """
-    with connected(home.scratch()) as connection:
-        with show.progress_bar() as progress:
-            tables = read_tables(connection, config, base, home.rejects, progress)
-        types = tables.tables["events"].event_type.value_counts(name="rows").to_pyarrow()
+    with show.progress_bar() as progress:
+        tables = read_tables(config, home, file_digests(config, base), progress)
+    with engine(home.scratch(), config.engine) as place:
+        events = tables.accepted(place, "events")
+        assert events is not None  # a config without events is refused
+        types = place.collect(events.group_by("event_type").agg(rows=events.count()))
     show.reports(tables.reports, config)
     names, rows = types["event_type"].to_pylist(), types["rows"].to_pylist()
     show.event_types(dict(zip(names, rows, strict=True)), config)

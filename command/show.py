@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from features.config import Config
 from features.home import Progress as Tell
-from features.reading import TableReport
+from features.parts import TableReport
 from training.evaluation.evidence import Gain
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a file has no width of its own
@@ -105,6 +106,24 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
     parts = [f"{rows:,} {why}" for why, rows in counts.items()]
     parts += [f"{respelled:,} spellings of items joined"] if respelled else []
     console.print("cleaning took out: " + ("; ".join(parts) or "nothing"))
+
+
+def everybody(manifest: Mapping[str, Any]) -> None:
+    """Who the people are: links, stages, segments, robots."""
+    links, robots = manifest["links"], manifest["robots"]
+    told = {"stages": manifest["stages"], "segments": manifest["segments"]}
+    for what, sizes in told.items():
+        if any(sizes.values()):
+            found = (f"{people:,} {name}" for name, people in sizes.items() if people)
+            console.print(f"{what}: {', '.join(found)}")
+    if links["links_in_force"]:
+        console.print(
+            f"links: {links['merged_devices']:,} devices joined with their customers, "
+            f"{links['shared_devices']:,} shared by several and left alone"
+        )
+    if robots:
+        names = ", ".join(f"{one['person'][2:]} ({one['rule']})" for one in robots[:3])
+        console.print(f"robots: {names}" + (f" and {len(robots) - 3} more" * (len(robots) > 3)))
 
 
 def split(rows: Sequence[Mapping[str, object]], cut: datetime | str) -> None:

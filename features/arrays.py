@@ -44,18 +44,19 @@ def load(kind: type[T], directory: Path, *, mapped: bool = True) -> T:
     parts: dict[str, Any] = {}
     for name in (field.name for field in fields(kind)):  # type: ignore[arg-type]
         if (directory / f"{name}.npy").exists():
-            parts[name] = _array(directory / f"{name}.npy", mapped)
+            parts[name] = load_array(directory / f"{name}.npy", mapped)
         elif (directory / name).is_dir():
             parts[name] = load(hints[name], directory / name, mapped=mapped)
         elif (directory / f"{name}.data.npy").exists():
-            arrays = tuple(_array(directory / f"{name}.{array}.npy", mapped) for array in _CSR)
+            arrays = tuple(load_array(directory / f"{name}.{array}.npy", mapped) for array in _CSR)
             parts[name] = sp.csr_matrix(arrays, shape=tuple(plain[name]), copy=False)
         else:
             parts[name] = plain[name]
     return kind(**parts)
 
 
-def _array(path: Path, mapped: bool) -> Any:
+def load_array(path: Path, mapped: bool = True) -> Any:
+    """One array; `mapped`: it stays on disk until it is touched."""
     try:
         array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except ValueError:  # an array without elements cannot be mapped

@@ -1,6 +1,8 @@
 """What is taken out of the log before anything is counted, each step with its reason.
 
-Pure functions over Ibis tables of accepted events (`contract.TABLES["events"]` and their origin).
+Pure functions over Ibis tables of accepted events. A step returns its removals, a table of exactly
+`row` int64 and `reason` string, one row per event taken out; who calls it takes them out and keeps
+count. See also `robots`, `impossible_times` and `returns`.
 """
 
 from __future__ import annotations
@@ -8,64 +10,46 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-NON_PRODUCT, DUPLICATE = "non-product", "exact duplicate"
-RETURN, RETURNED = "return", "purchase returned in full"
-_NOTHING = 1e-9  # of a quantity: what sums of fractions may leave
-ORDER = ("occurred_at", "sequence", "source_file", "source_row")  # equal times: as in the file
+from features.types import DAY_US
+
+NON_PRODUCT, DUPLICATE, NEAR_DUPLICATE = "non-product", "exact duplicate", "near duplicate"
+ORDER = ("occurred_us", "sequence", "row")  # equal times: as the log says, else as in the file
+SECOND_US, MINUTE_US, HOUR_US = 1_000_000, 60_000_000, 3_600_000_000
+_CLOCKS = (SECOND_US, MINUTE_US, HOUR_US, DAY_US)  # what times are rounded to, if to anything
 
 
-def with_person(events: ir.Table) -> ir.Table:
-    """Add `person`: the customer, else the visitor, else the session, marked u:, v: or s:."""
-    person = ibis.coalesce(
-        "u:" + events.user_id, "v:" + events.visitor_id, "s:" + events.session_id
-    )
-    return events.mutate(person=person)
+def in_order(table: ir.Table) -> list[ir.Value]:
+    """The sort keys of events: by time, then as the log says, then as in the file."""
+    return [table[column].asc(nulls_first=False) for column in ORDER]
+
+
+def removals(events: ir.Table, reason: ir.StringValue | str) -> ir.Table:
+    """All of `events` as removals."""
+    return events.select("row", reason=ibis.literal(reason) if isinstance(reason, str) else reason)
 
 
 def spellings(*tables: ir.Table) -> ir.Table:
-    """item_id -> spelling, for ids that vary in case only: the most frequent spelling.
+    """item_id -> spelling, for ids that change: another case of them is more frequent.
 
-    Equally frequent ones: the first in byte order. Ids without variants are not in the table.
+    Equally frequent ones: the first in byte order. The items that had variants are the distinct
+    `spelling`, the rows that change are those of `table.semi_join(spellings, "item_id")`.
     """
     counts = [t.group_by("item_id").agg(rows=t.count()) for t in tables]
     counted = ibis.union(*counts) if len(counts) > 1 else counts[0]
     counted = counted.group_by("item_id").agg(rows=counted.rows.sum())
     counted = counted.mutate(folded=counted.item_id.lower())
     best = ibis.window(group_by="folded", order_by=[ibis.desc(counted.rows), counted.item_id.asc()])
-    chosen = counted.mutate(
-        spelling=counted.item_id.first().over(best),
-        variants=counted.item_id.count().over(ibis.window(group_by="folded")),
-    )
-    return chosen.filter(chosen.variants > 1).select("item_id", "spelling")
+    ranked = counted.mutate(place=ibis.row_number().over(best))
+    chosen = ranked.filter(ranked.place == 0).select("folded", spelling="item_id")
+    others = ranked.filter(ranked.place > 0).select("folded", "item_id")
+    return others.inner_join(chosen, "folded").select("item_id", "spelling")
 
 
 def respelled(table: ir.Table, spelling: ir.Table) -> ir.Table:
     """`table` with every item in its one spelling."""
     joined = table.left_join(spelling, "item_id")
-    return joined.select(
-        **{c: joined[c] for c in table.columns if c != "item_id"},
-        item_id=ibis.coalesce(joined.spelling, joined.item_id),
-    )
-
-
-def marked(events: ir.Table, non_products: list[str], given: list[str]) -> ir.Table:
-    """Add `removed`: why a row is taken out, null for a row that stays.
-
-    non_products: patterns of item ids that are no items
-    given:        the columns that the log has; two events that agree in all of them are one, or,
-                  where there is an event_id, in it alone
-    """
-    named = events.event_id.notnull()
-    fields = [ibis.ifelse(named, ibis.null(events[c].type()), events[c])
-              for c in given if c != "event_id"]  # fmt: skip
-    order = [events[c].asc() for c in ORDER]
-    same = ibis.window(group_by=[events.event_id, *fields], order_by=order)
-    removed = ibis.cases(
-        (matches_any(events.item_id, non_products), NON_PRODUCT),
-        (ibis.row_number().over(same) > 0, DUPLICATE),
-        else_=None,
-    )
-    return events.mutate(removed=removed)
+    item_id = ibis.coalesce(joined.spelling, joined.item_id)
+    return joined.mutate(item_id=item_id).select(*table.columns)
 
 
 def matches_any(ids: ir.StringColumn, patterns: list[str]) -> ir.BooleanValue:
@@ -73,48 +57,86 @@ def matches_any(ids: ir.StringColumn, patterns: list[str]) -> ir.BooleanValue:
     return ibis.or_(ibis.literal(False), *(ids.re_search(pattern) for pattern in patterns))
 
 
-def net_returns(events: ir.Table, purchases: list[str], returns: list[str]) -> ir.Table:
-    """Mark returns, and take what they return off the newest purchases before them.
-
-    In time order a person's purchases of an item pile up and every return takes from the top of the
-    pile: the newest first. A purchase all taken is marked RETURNED, one partly taken keeps the rest
-    of its quantity and value. A quantity not given counts as one. A return that finds the pile
-    empty takes nothing, and nothing from what is bought later.
-    """
-    back = events.event_type.isin(returns)
-    pairs = events.filter(back).select("person", "item_id").distinct()
-    moves = back | events.event_type.isin(purchases)
-    touched = events.filter(moves).semi_join(pairs, ["person", "item_id"])
-    others = events.filter(~moves)
-    whole = events.filter(moves).anti_join(pairs, ["person", "item_id"])
-    netted = _netted(touched, returns).select(*events.columns)
-    return ibis.union(others, whole, netted)
-
-
-def _netted(touched: ir.Table, returns: list[str]) -> ir.Table:
-    """Purchases and returns of some person-item pairs, with what is left of each purchase.
-
-    The height of the pile is the running sum of moves, lifted by as far as it ever fell below 0. Of
-    a purchase there remains what no later height cuts off: the lowest height from it on, less the
-    height it was put upon.
-    """
-    key = ["person", "item_id"]
-    order = [touched[c].asc() for c in ORDER]
-    so_far = ibis.window(group_by=key, order_by=order, preceding=None, following=0)
-    is_return = touched.event_type.isin(returns)
-    size = ibis.coalesce(touched.quantity, 1.0)
-    level = ibis.ifelse(is_return, -size, size).sum().over(so_far)
-    moved = touched.mutate(size=size, is_return=is_return, level=level)
-    sunk = ibis.least(moved.level.min().over(so_far), 0.0)
-    piled = moved.mutate(height=moved.level - sunk)
-    from_here = ibis.window(group_by=key, order_by=order, preceding=0, following=None)
-    lowest = piled.height.min().over(from_here)
-    left = piled.mutate(left=(lowest - (piled.height - piled.size)).clip(lower=0))
-    gone = left.left <= _NOTHING * left.size
-    fate = ibis.cases((left.is_return, RETURN), (gone, RETURNED), else_=ibis.null("string"))
-    partly = ~left.is_return & ~gone & (left.left < left.size)
-    return left.mutate(
-        removed=fate,
-        value=ibis.ifelse(partly, left.value * left.left / left.size, left.value),
-        quantity=ibis.ifelse(partly, left.left, left.quantity),
+def non_products(events: ir.Table, patterns: list[str]) -> ir.Table:
+    """Removals: events whose item is none, by its id. An id is looked at once, not per event."""
+    ids = events.select("item_id").distinct()
+    return removals(
+        events.semi_join(ids.filter(matches_any(ids.item_id, patterns)), "item_id"), NON_PRODUCT
     )
+
+
+def exact_duplicates(events: ir.Table, given: list[str]) -> ir.Table:
+    """Removals: of events that say the same all but the first.
+
+    given: the contract columns that the log has; two events that agree in all of them are one, or,
+           where there is an event_id, in it alone
+    """
+    named = events.event_id.notnull()
+    names = ["occurred_us" if c == "occurred_at" else c for c in given if c != "event_id"]
+    fields = {
+        f"field_{name}": ibis.ifelse(named, ibis.null(events[name].type()), events[name])
+        for name in names
+    }
+    same = ["event_id", *fields]
+    alike = _alike(events).select(*ORDER, "event_id", **fields)
+    first = ibis.window(group_by=same, order_by=in_order(alike))
+    placed = alike.mutate(place=ibis.row_number().over(first))
+    return removals(placed.filter(placed.place > 0), DUPLICATE)
+
+
+def _alike(events: ir.Table) -> ir.Table:
+    """The few events that may say the same as another, so that only they are compared in full."""
+    someone = ibis.coalesce(events.user_id, events.visitor_id, events.session_id)
+    act = _hash(events.occurred_us, events.sequence, events.item_id, someone)
+    key = ibis.ifelse(events.event_id.notnull(), events.event_id.hash(), act)
+    narrow = events.select("row", hashed=key)
+    shared = narrow.group_by("hashed").agg(rows=narrow.count())
+    found = narrow.semi_join(shared.filter(shared.rows > 1), "hashed").select("row")
+    return events.semi_join(found, "row")
+
+
+def near_duplicates(events: ir.Table, seconds: float) -> ir.Table:
+    """Removals: the same act of a person again, at most `seconds` after the one before.
+
+    The same act: the same person, item and event type, in the same quantity, at the same value. Of
+    a chain of them the first stays. Event types whose times are all rounded to more than `seconds`
+    (whole minutes, whole days) are left alone: such a clock cannot tell a double click from a
+    second look. 0 seconds: nothing is a near duplicate.
+    """
+    limit = round(seconds * SECOND_US)
+    if not limit:
+        return removals(events.filter(ibis.literal(False)), NEAR_DUPLICATE)
+    close = _clocked(_close(events, limit), events, limit)
+    same = ["person", "item_id", "event_type", "quantity", "value"]
+    acts = ibis.window(group_by=same, order_by=in_order(close))
+    timed = close.mutate(gap_us=close.occurred_us - close.occurred_us.lag().over(acts))
+    return removals(timed.filter(timed.gap_us <= limit), NEAR_DUPLICATE)
+
+
+def _close(events: ir.Table, limit: int) -> ir.Table:
+    """The few events within `limit` microseconds of what may be the same person on the same item.
+
+    The window sees numbers only: of persons and items their hash, so that sorting is cheap.
+    """
+    narrow = events.select("row", "occurred_us", hashed=_hash(events.person, events.item_id))
+    order = ibis.window(group_by="hashed", order_by=[narrow.occurred_us, narrow.row])
+    gaps = narrow.mutate(
+        before=narrow.occurred_us - narrow.occurred_us.lag().over(order),
+        after=narrow.occurred_us.lead().over(order) - narrow.occurred_us,
+    )
+    return events.semi_join(gaps.filter((gaps.before <= limit) | (gaps.after <= limit)), "row")
+
+
+def _clocked(some: ir.Table, events: ir.Table, limit: int) -> ir.Table:
+    """Those of `some` whose event type has a clock that can tell `limit` microseconds."""
+    coarse = [clock for clock in _CLOCKS if clock > limit]
+    if not coarse:
+        return some
+    finer = (events.occurred_us % coarse[0] != 0).cast("int64")
+    clocks = events.group_by("event_type").agg(finer=finer.max())
+    return some.semi_join(clocks.filter(clocks.finer > 0), "event_type")
+
+
+def _hash(*values: ir.Value) -> ir.IntegerValue:
+    """One number for several values, the same for the same values; others may share it."""
+    return ibis.struct({f"value_{place}": value for place, value in enumerate(values)}).hash()

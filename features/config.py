@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
@@ -235,6 +236,13 @@ class Config(Section):
                 names.append(spec.name)
         return self
 
+    @model_validator(mode="after")
+    def _segments_can_be_read(self) -> Self:
+        from features.segments import validate  # here: the command line starts without NumPy
+
+        validate(self.segments)
+        return self
+
     def had_signals(self) -> list[bool]:
         """Per signal: does it mean that the person has the product?
 
@@ -289,6 +297,12 @@ class Config(Section):
             found += [f"`placements.{name}.{key}`" for key in keys if getattr(placement, key)]
         return found
 
+    def on_engine(self, name: Literal["duckdb", "spark"] | None, master: str | None) -> Config:
+        """The same shop with another engine; None: as the config says."""
+        asked = {"name": name or ("spark" if master else None), "master": master}
+        given = {key: value for key, value in asked.items() if value}
+        return self.model_copy(update={"engine": self.engine.model_copy(update=given)})
+
     def digest(self, *sections: str) -> str:
         """SHA-256 over the named sections (all, if none is named), defaults included.
 
@@ -322,8 +336,12 @@ def load_config(path: Path) -> Config:
 
 
 def _fault(path: Path, root: yaml.Node | None, fault: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in fault["loc"]) or "config"
-    message = str(fault["msg"]).removeprefix("Value error, ")
+    location, message = fault["loc"], str(fault["msg"]).removeprefix("Value error, ")
+    named = re.match(r"([a-z_]+(?:\.\w+)+): ", message)
+    if not location and named:  # what only the whole config can judge says itself where it is
+        location = tuple(int(part) if part.isdigit() else part for part in named[1].split("."))
+        message = message[named.end() :]
+    key = ".".join(str(part) for part in location) or "config"
     if fault["type"] == "extra_forbidden":
         message = "is not a key of the config; look for a typo"
-    return f"{path}:{line_of(root, fault['loc'])}: {key}: {message}"
+    return f"{path}:{line_of(root, location)}: {key}: {message}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,41 +11,78 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from features import arrays
+from features.declared import Declared
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import Bool, IdTable, UserItemMatrix
+from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, UserItemMatrix
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The visitors whose events belong to a customer.
+
+    ids: marked visitor ids        rows: (n,) int32, the customer's row among the persons
+    """
+
+    ids: IdTable
+    rows: Int32
+
+    def find(self, texts: Sequence[str]) -> Int32:
+        """(len(texts),) the row of each visitor's customer, -1 for a visitor without one."""
+        found = self.ids.indices(texts)
+        if not len(self.rows):
+            return found
+        return np.where(found < 0, -1, self.rows[found]).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class FeatureSet:
     """A built feature set, its arrays mapped from disk.
 
-    consent: (n_persons,) bool, may we use what we know of them?
+    consent:  (n_persons,) bool, may we use what we know of them?
+    stages:   (n_persons,) int8, index into `lifecycle.STAGES`
+    segments: (n_persons,) int16, index into the manifest's `segments`, -1: in none
+    declared: what people told us, not yet decayed
+    text:     (n_items, d) float32, the words of each item as a vector of length 1
     """
 
     directory: Path
     manifest: dict[str, Any]
     timelines: Timelines
     persons: IdTable
+    devices: Devices
     items: IdTable
     consent: Bool
+    stages: Int8
+    segments: Int16
+    declared: Declared
+    text: Float32
 
     @classmethod
     def open(cls, directory: Path) -> Self:
         """Open what `build` wrote."""
         manifest = json.loads((directory / "manifest.json").read_text())
+
+        def array(name: str) -> Any:
+            return arrays.load_array(directory / f"{name}.npy")
+
         return cls(
-            directory,
-            manifest,
-            arrays.load(Timelines, directory / "timelines"),
-            arrays.load(IdTable, directory / "person_ids"),
-            arrays.load(IdTable, directory / "item_ids"),
-            np.load(directory / "consent.npy", mmap_mode="r"),
+            directory=directory,
+            manifest=manifest,
+            timelines=arrays.load(Timelines, directory / "timelines"),
+            persons=arrays.load(IdTable, directory / "person_ids"),
+            devices=arrays.load(Devices, directory / "devices"),
+            items=arrays.load(IdTable, directory / "item_ids"),
+            consent=array("consent"),
+            stages=array("stages"),
+            segments=array("segments"),
+            declared=arrays.load(Declared, directory / "declared"),
+            text=array("text"),
         )
 
     @property
@@ -64,6 +102,10 @@ class FeatureSet:
 
     def item_table(self) -> pd.DataFrame:
         """The catalogue in item order."""
+        return self.table("items")
+
+    def table(self, name: str) -> pd.DataFrame:
+        """items, categories, persons, events, popularity, trending, repurchase or removed."""
         import pandas as pd
 
-        return pd.read_parquet(self.directory / "items.parquet")
+        return pd.read_parquet(self.directory / f"{name}.parquet")

@@ -31,6 +31,13 @@ class Home:
         return self.root / "features"
 
     @property
+    def parts(self) -> Path:
+        """What was read of the sources, file by file; created when missing."""
+        directory = self.root / "log"
+        directory.mkdir(parents=True, exist_ok=True)
+        return directory
+
+    @property
     def bundles(self) -> Path:
         """One directory per model version."""
         return self.root / "bundles"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -31,7 +31,7 @@ class Robots(Section):
 
     min_moments: int = Field(default=100, ge=3)  # fewer distinct moments: never called a robot
     moments_per_hour: float | None = Field(default=1200, gt=0)  # rate
-    beat_variation: float | None = Field(default=0.1, gt=0)  # regularity: spread of gaps / mean gap
+    beat_variation: float | None = Field(default=0.1, gt=0)  # regularity: see robots.rhythms
     items_per_day: float | None = Field(default=2000, gt=0)  # breadth: distinct items
 
 
@@ -43,7 +43,7 @@ class Cleaning(Section):
     near_duplicate_seconds: float = Field(default=1.0, ge=0)  # 0: only exact duplicates
     before_published_days: float | None = Field(default=1.0, ge=0)  # None: not looked at
     straggler_gap_days: Positive | None = 90.0  # None: not looked at
-    straggler_share: Share = 0.001  # of the log at most, beyond such a gap
+    straggler_share: Share = 0.001  # of the log at most (or one row), beyond such a gap
     robots: Robots = Robots()
 
     @model_validator(mode="after")
@@ -60,7 +60,7 @@ class Identity(Section):
     """Who is the same person."""
 
     links_from_events: bool = True  # an event with a customer and a device links the two
-    max_customers: int = Field(default=1, ge=1)  # more customers on one device: it is shared
+    max_customers: int = Field(default=1, ge=1)  # more on one device: it is reported as shared
 
 
 class Sessions(Section):
@@ -140,7 +140,7 @@ class CatalogueOptions(Section):
 class PopularityTables(Section):
     """What is counted about items over several windows."""
 
-    windows_hours: list[Positive] = [1, 24, 168, 720, 2160]
+    windows_hours: list[Positive] = Field(default=[1, 24, 168, 720, 2160], min_length=1)
     top: int = Field(default=200, ge=1)  # rows kept per scope and window
     trending_min_events: int = Field(default=20, ge=1)
     repurchase_min_people: int = Field(default=5, ge=1)
@@ -155,7 +155,10 @@ class Bounds(Section):
 
 
 class EngineOptions(Section):
-    """What the embedded engine may use."""
+    """Where tables are computed, and what that may use."""
 
-    memory_limit_mb: int | None = Field(default=None, ge=200)  # None: a quarter of the machine's
-    threads: int | None = Field(default=None, ge=1)  # None: all
+    name: Literal["duckdb", "spark"] = "duckdb"
+    memory_limit_mb: int = Field(default=1500, ge=200)  # of DuckDB; it spills to disk beyond
+    threads: int | None = Field(default=None, ge=1)  # None: all cores
+    master: str = "local[*]"  # of Spark
+    spark: dict[str, str] = {}  # further settings of the Spark session

@@ -1,27 +1,28 @@
-"""Read every table that the config names: map, check, count, keep what is accepted.
-
-What is rejected goes to one Parquet file with its row, its origin and all its reasons.
-"""
+"""Read every table that the config names: map, judge, count, keep; a file is read only once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
-import pyarrow as pa
 
-from features import contract, sources
+from features import contract, parts, sources
 from features.config import Config, Source
-from features.engine import materialise
-from features.home import Progress, silent, written_beside
-from features.sources import Mapped
-from features.text_files import UNREADABLE
+from features.engine import Engine, connected, quoted
+from features.home import Home, Progress, silent, write_json, written_beside
+from features.parts import TableReport, Wanted
 
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
+
+ROW = 2**40  # a row of the log is the place of its file times this, plus its place in the file
+Digests = dict[str, list[tuple[str, Path, str]]]  # table -> files: name, place, SHA-256
 
 
 class TooManyRejects(ValueError):
@@ -29,45 +30,33 @@ class TooManyRejects(ValueError):
 
 
 @dataclass(frozen=True)
-class TableReport:
-    """What became of one table's rows; accepted + rejected = read."""
-
-    name: str
-    files: list[str]
-    left_out: int  # by `where`, not read
-    accepted: int
-    rejected: int
-    reasons: dict[str, int]  # a row may have several
-    columns: dict[str, str]
-    unused: list[str]
-    naive_times_in: str
-
-    @property
-    def read(self) -> int:
-        """Rows that were judged."""
-        return self.accepted + self.rejected
-
-    @property
-    def rejected_share(self) -> float:
-        """Rejected of those read, 0 to 1."""
-        return self.rejected / self.read if self.read else 0.0
-
-
-@dataclass(frozen=True)
 class Tables:
-    """The accepted rows of every table that the config names, computed once, and their reports."""
+    """The rows of every table that the config names, in the contract's types, and their reports.
 
-    tables: dict[str, ir.Table]
-    reports: list[TableReport] = field(default_factory=list)
-    checked: dict[str, ir.Table] = field(default_factory=dict)  # all rows, with their `reasons`
+    files:   table -> Parquet files of all rows with their `reasons`; `items` may come of the log
+    origins: name of every file of the log, in their order
+    """
 
-    def get(self, name: str) -> ir.Table | None:
-        """A table, None when the shop has none of that name."""
-        return self.tables.get(name)
+    files: dict[str, list[Path]]
+    origins: list[str]
+    reports: list[TableReport]
+
+    def judged(self, engine: Engine, name: str) -> ir.Table | None:
+        """All rows of a table with their `reasons`; None when the shop has no such table."""
+        return engine.read(self.files[name]) if name in self.files else None
+
+    def accepted(self, engine: Engine, name: str) -> ir.Table | None:
+        """The accepted rows of a table; None when the shop has no such table."""
+        table = self.judged(engine, name)
+        return None if table is None else contract.accepted(table)
 
     def report(self, name: str) -> TableReport:
         """The report of a table that the config names."""
         return next(report for report in self.reports if report.name == name)
+
+    def origin(self, row: int) -> tuple[str, int]:
+        """File and row in it of a `row` of the log."""
+        return self.origins[row // ROW], row % ROW
 
 
 def named_sources(config: Config) -> dict[str, Source]:
@@ -76,41 +65,53 @@ def named_sources(config: Config) -> dict[str, Source]:
     return {name: source for name, source in given.items() if source is not None}
 
 
+def log_of(engine: Engine, tables: Tables) -> ir.Table:
+    """The accepted events with `row`: unique, and the order of the log where times are equal."""
+    events = tables.accepted(engine, "events")
+    assert events is not None  # the config has no other shop
+    if len(tables.origins) == 1:
+        return events.mutate(row=events.source_row).drop("source_file", "source_row")
+    places = {"source_file": tables.origins, "place": list(range(len(tables.origins)))}
+    joined = events.join(ibis.memtable(places), "source_file")
+    row = joined.place.cast("int64") * ROW + joined.source_row
+    return joined.mutate(row=row).drop("source_file", "source_row", "place")
+
+
+def file_digests(config: Config, base: Path) -> Digests:
+    """Of every source its files: name relative to the config, where it lies, SHA-256."""
+    found: Digests = {}
+    for name, source in named_sources(config).items():
+        if not source.derive_from:
+            files = sources.source_files(source, base, name)
+            found[name] = [(_name(f, base), f, parts.file_digest(f)) for f in files]
+    return found
+
+
 def read_tables(
-    connection: Backend, config: Config, base: Path, rejects: Path, progress: Progress = silent
+    config: Config, home: Home, digests: Digests, progress: Progress = silent
 ) -> Tables:
-    """Read all sources relative to `base`; write `rejects`.
+    """Read what is not yet kept of all sources, and write the rejects of all.
 
     Raises ConfigError for what cannot be opened or mapped. Whether too much was rejected is another
     question: `stop_if_too_many`.
     """
-    given = named_sources(config)
-    result = Tables({})
-    refused: list[ir.Table] = []
-    log: Mapped | None = None
-    for place, (name, source) in enumerate(given.items()):
-        progress(f"reading {name}", place / len(given))
-        files = [] if source.derive_from else sources.source_files(source, base, name)
-        if source.derive_from and log is not None:
-            mapped = _derived(log, source, config.sources.events, name)
-        else:
-            mapped = sources.open_source(
-                connection, source, files, name=name, contract=contract.column_names(name),
-                ids=contract.IDS[name],
-            )  # fmt: skip
-        log = mapped if name == "events" else log
-        zone = source.timezone or config.shop.timezone
-        with sources.faults_named(f"sources.{name}: cannot read {[f.name for f in files]}"):
-            checked = contract.check(mapped, name, zone, unique=not source.derive_from)
-            checked = materialise(connection, f"checked_{name}", checked)
-        result.reports.append(_report(name, files, mapped, checked, zone))
-        refused.append(_refused(connection, name, mapped, checked))
-        result.checked[name] = checked
-        result.tables[name] = contract.accepted(checked)
-    with written_beside(rejects) as beside:
-        (ibis.union(*refused) if len(refused) > 1 else refused[0]).to_parquet(beside)
+    with connected(home.scratch(), config.engine) as connection:
+        wanted = _wanted(connection, config, home, digests)
+        directories: dict[str, list[Path]] = {}
+        for place, (one, key) in enumerate(wanted):
+            progress(f"reading {' '.join([one.name, *list(one.files)[:1]])}", place / len(wanted))
+            directory = home.parts / key
+            if not (directory / parts.REPORT).exists():
+                parts.store(connection, one, directory)
+            directories.setdefault(one.name, []).append(directory)
+        every = [one for table in directories.values() for one in table]
+        _write_rejects(connection, [one / parts.REJECTS for one in every], home.rejects)
+    _forget_others(home, {one.name for one in every})
+    files = {name: [one / parts.ROWS for one in table] for name, table in directories.items()}
+    if config.sources.items is not None and config.sources.items.derive_from:
+        files["items"] = [one / parts.DERIVED for one in directories["events"]]
     progress("reading", 1.0)
-    return result
+    return Tables(files, [name for name, _, _ in digests["events"]], _reports(every))
 
 
 def stop_if_too_many(reports: list[TableReport], limit: float, rejects: Path) -> None:
@@ -127,50 +128,77 @@ def stop_if_too_many(reports: list[TableReport], limit: float, rejects: Path) ->
             )
 
 
-def _derived(log: Mapped, source: Source, events: Source, name: str) -> Mapped:
-    """The rows of the log, as far as they are events, under the names of another table."""
-    columns = {"item_id": log.columns["item_id"], "kind": "'product'", **source.columns}
-    conditions = [f"({one})" for one in (events.where, source.where) if one]
-    changed = {"columns": columns, "where": " AND ".join(conditions) or None}
-    return sources.map_columns(
-        log.raw, UNREADABLE.empty_table(), source.model_copy(update=changed), name=name,
-        contract=contract.column_names(name),
-    )  # fmt: skip
+def _name(file: Path, base: Path) -> str:
+    """A file as the config would name it, so that a shop may move with its files."""
+    return file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
 
 
-def _report(
-    name: str, files: list[Path], mapped: Mapped, checked: ir.Table, zone: str
-) -> TableReport:
-    counts = checked.aggregate(
-        rows=checked.count(), good=checked.reasons.isnull().sum()
-    ).to_pyarrow()
-    rows, good = counts["rows"][0].as_py(), counts["good"][0].as_py() or 0
-    told = contract.rejected(checked).unnest("reasons").group_by("reasons")
-    found = told.agg(rows=lambda t: t.count()).order_by(ibis.desc("rows"), "reasons").to_pyarrow()
-    reasons = dict(zip(found["reasons"].to_pylist(), found["rows"].to_pylist(), strict=True))
-    for reason in mapped.unreadable["reason"].to_pylist():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    naive = any(
-        mapped.table[c.name].type().is_timestamp() and mapped.table[c.name].type().timezone is None
-        for c in contract.TABLES[name]
-        if c.kind == "time" and c.name in mapped.table.columns
-    )
-    return TableReport(
-        name=name, files=[file.name for file in files], left_out=mapped.left_out, accepted=good,
-        rejected=rows - good + mapped.unreadable.num_rows, reasons=reasons, columns=mapped.columns,
-        unused=mapped.unused, naive_times_in=zone if naive else "",
-    )  # fmt: skip
+def _wanted(
+    connection: Backend, config: Config, home: Home, digests: Digests
+) -> list[tuple[Wanted, str]]:
+    """Every part that the config asks for, with its key: the log file by file."""
+    result = []
+    for name, found in digests.items():
+        source = getattr(config.sources, name)
+        zone = source.timezone or config.shop.timezone
+        sources.one_format(source, [file for _, file, _ in found], name)
+        filled = [one for one in found if one[1].stat().st_size] or found[:1]  # a day of nothing
+        groups = [[one] for one in filled] if name == "events" else [found]
+        whole = [Wanted(name, source, zone, {n: f for n, f, _ in g}, {}) for g in groups]
+        missing: list[dict[str, str]] = [{} for _ in groups]
+        if len(groups) > 1:
+            missing = _missing_columns(connection, home, whole, [g[0][2] for g in groups])
+        items = config.sources.items
+        derived = None
+        if name == "events" and items is not None and items.derive_from:
+            derived = (items, items.timezone or config.shop.timezone)
+        for one, absent, group in zip(whole, missing, groups, strict=True):
+            full = Wanted(name, source, zone, one.files, absent, derived)
+            result.append((full, full.key([digest for _, _, digest in group])))
+    return result
 
 
-def _refused(connection: Backend, name: str, mapped: Mapped, checked: ir.Table) -> ir.Table:
-    """The rejects of one table: table_name, source_file, source_row, reasons, row (as JSON)."""
-    bad = contract.rejected(checked)
-    rows = sources.rows_as_json(mapped, bad, name=name)
-    full = bad.join(rows, ["source_file", "source_row"])
-    lines = mapped.unreadable
-    reasons = pa.array([[one] for one in lines["reason"].to_pylist()], pa.list_(pa.string()))
-    broken = connection.create_table(
-        f"unreadable_{name}", lines.set_column(2, "reasons", reasons), overwrite=True
-    )
-    both = ibis.union(*(t.select(*sources.ORIGIN, "reasons", "row") for t in (full, broken)))
-    return both.select(*sources.ORIGIN, "reasons", "row", table_name=ibis.literal(name))
+def _missing_columns(
+    connection: Backend, home: Home, wanted: Sequence[Wanted], digests: Sequence[str]
+) -> list[dict[str, str]]:
+    """Of every file the columns that only others have, with a type. A file is looked at once."""
+    book = home.parts / "columns.json"
+    known = json.loads(book.read_text()) if book.exists() else {}
+    keys = [f"{digest} {one.source.format} {one.source.table}"
+            for one, digest in zip(wanted, digests, strict=True)]  # fmt: skip
+    kept = {
+        key: known[key] if key in known else parts.columns_of(connection, one)
+        for key, one in zip(keys, wanted, strict=True)
+    }
+    if kept != known:
+        write_json(book, kept)
+    columns: dict[str, str] = {}
+    for key in keys:
+        columns = {**kept[key], **columns}
+    return [{c: t for c, t in columns.items() if c not in kept[key]} for key in keys]
+
+
+def _write_rejects(connection: Backend, files: Sequence[Path], rejects: Path) -> None:
+    listed = ", ".join(quoted(str(file)) for file in files)
+    with written_beside(rejects) as beside:
+        connection.raw_sql(
+            f"COPY (SELECT * FROM read_parquet([{listed}])) TO {quoted(str(beside))} "
+            "(FORMAT parquet)"
+        )
+
+
+def _forget_others(home: Home, used: set[str]) -> None:
+    """Parts that this config no longer asks for."""
+    for directory in home.parts.iterdir():
+        if directory.is_dir() and directory.name not in used:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _reports(directories: Sequence[Path]) -> list[TableReport]:
+    """One report per table, in the order of the contract."""
+    joined: dict[str, TableReport] = {}
+    for directory in directories:
+        for report in parts.reports_of(directory):
+            before = joined.get(report.name)
+            joined[report.name] = report if before is None else before.joined(report)
+    return [joined[name] for name in contract.TABLES if name in joined]

@@ -70,13 +70,28 @@ def source_files(source: Source, base: Path, name: str) -> list[Path]:
     return files
 
 
-def open_source(
-    connection: Backend, source: Source, files: list[Path], *, name: str, contract: tuple[str, ...],
-    ids: frozenset[str],
-) -> Mapped:  # fmt: skip
-    """Open `files` and map them; `contract` are the table's columns, `ids` those that are ids."""
-    raw, unreadable = _open(connection, source, files, name=name, ids=ids)
-    return map_columns(raw, unreadable, source, name=name, contract=contract)
+def open_files(
+    connection: Backend, source: Source, files: list[Path], *, name: str, ids: frozenset[str]
+) -> tuple[ir.Table, pa.Table]:
+    """The rows of `files` with their origin, and the lines that are no rows; `ids`: columns."""
+    kind = one_format(source, files, name)
+    with faults_named(
+        f"sources.{name}: cannot read {', '.join(f.name for f in files[:3])} as {kind}"
+    ):
+        if kind == "parquet":
+            return _parquet(connection, files), UNREADABLE.empty_table()
+        if kind in ("csv", "jsonl"):
+            reader = read_csv if kind == "csv" else read_json_lines
+            return reader(connection, files, name=name, ids=_id_columns(source, ids))
+        if len(files) > 1:
+            raise ConfigError(
+                f"sources.{name}: one {kind} file at a time; {len(files)} match the path"
+            )
+        if source.table is None:
+            raise ConfigError(f"sources.{name}: name the `table:` inside {files[0].name}")
+        database = read_duckdb if kind == "duckdb" else read_sqlite
+        table = database(connection, files[0], source.table, name=name)
+        return table, UNREADABLE.empty_table()
 
 
 @contextmanager
@@ -162,31 +177,11 @@ def _expressions(
     }
 
 
-def _open(
-    connection: Backend, source: Source, files: list[Path], *, name: str, ids: frozenset[str]
-) -> tuple[ir.Table, pa.Table]:
-    kind = _format(source, files, name)
-    with faults_named(
-        f"sources.{name}: cannot read {', '.join(f.name for f in files[:3])} as {kind}"
-    ):
-        if kind == "parquet":
-            return _parquet(connection, files), UNREADABLE.empty_table()
-        if kind in ("csv", "jsonl"):
-            reader = read_csv if kind == "csv" else read_json_lines
-            return reader(connection, files, name=name, ids=_id_columns(source, ids))
-        if len(files) > 1:
-            raise ConfigError(
-                f"sources.{name}: one {kind} file at a time; {len(files)} match the path"
-            )
-        if source.table is None:
-            raise ConfigError(f"sources.{name}: name the `table:` inside {files[0].name}")
-        database = read_duckdb if kind == "duckdb" else read_sqlite
-        table = database(connection, files[0], source.table, name=name)
-        return table, UNREADABLE.empty_table()
+def one_format(source: Source, files: list[Path], name: str) -> str:
+    """The one format of `files`: what the config says, else what their names say.
 
-
-def _format(source: Source, files: list[Path], name: str) -> str:
-    """The one format of `files`: what the config says, else what their names say."""
+    Raises ConfigError when they have several, or none that is known.
+    """
     found = {source.format or _FORMATS.get(_suffix(file)) for file in files}
     kind = found.pop()
     if found or kind is None:

@@ -17,12 +17,14 @@ class Timelines:
 
     indptr:  (n_persons + 1,) int64       items: (m,) int32       signals: (m,) int8
     occurred_us: (m,) int64, microseconds since 1970 UTC; equal times stay in the log's order
+    sessions:    (m,) int32, number of the session within the person, from 0
     """
 
     indptr: Int64
     items: Int32
     signals: Int8
     occurred_us: Int64
+    sessions: Int32
     n_items: int
 
     def __len__(self) -> int:
@@ -32,20 +34,42 @@ class Timelines:
         """The same people with only the entries that `kept` (m,) names."""
         lengths = np.bincount(row_numbers(self.indptr)[kept], minlength=len(self))
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-        return Timelines(
-            indptr, self.items[kept], self.signals[kept], self.occurred_us[kept], self.n_items
-        )
+        return self._entries(indptr, kept)
 
     def take(self, rows: Int64) -> Timelines:
         """The timelines of the named people."""
-        indptr, entries = gather(self.indptr, rows)
-        return Timelines(
-            indptr, self.items[entries], self.signals[entries], self.occurred_us[entries],
-            self.n_items,
-        )  # fmt: skip
+        return self._entries(*gather(self.indptr, rows))
 
     def histories(self, as_of_us: int, signals: dict[str, Signal]) -> Histories:
-        """How all of it weighs at `as_of_us`; entries after that moment must not be there."""
+        """How all of it weighs at `as_of_us`; entries after that moment must not be there.
+
+        Of one person's events of a signal on one item only the newest `Signal.cap` count: the older
+        ones stay, but weigh nothing.
+        """
         ages = ages_in_days(self.occurred_us, as_of_us)
         weights = decayed(self.signals, ages, signals)
+        weights[self._over_the_cap(signals)] = 0
         return Histories(self.indptr, self.items, self.signals, weights, ages, self.n_items)
+
+    def _entries(self, indptr: Int64, entries: Int64 | Bool) -> Timelines:
+        return Timelines(
+            indptr, self.items[entries], self.signals[entries], self.occurred_us[entries],
+            self.sessions[entries], self.n_items,
+        )  # fmt: skip
+
+    def _over_the_cap(self, signals: dict[str, Signal]) -> Int64:
+        """Entries with more than `cap` newer ones of the same person, item and signal.
+
+        What blocks an item is never capped: it blocks however often it was said.
+        """
+        most = [s.cap if s.cap is not None and s.weight > 0 else 0 for s in signals.values()]
+        if not any(most):
+            return np.empty(0, np.int64)
+        caps = np.array(most, dtype=np.int64)  # 0: none
+        entries = np.flatnonzero(caps[self.signals])
+        of_item = row_numbers(self.indptr)[entries] * self.n_items + self.items[entries]
+        pile = of_item * len(signals) + self.signals[entries]
+        order = np.argsort(pile, kind="stable")  # oldest first in every pile
+        ends = np.searchsorted(pile[order], pile[order], side="right")
+        newer = ends - np.arange(len(order)) - 1
+        return entries[order[newer >= caps[self.signals[entries[order]]]]]

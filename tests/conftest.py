@@ -5,19 +5,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from features.build import build
 from features.config import load_config
+from features.contract import TABLES
 from features.engine import connect
-from features.feature_set import FeatureSet
 from features.home import Home
-from features.reading import TableReport, read_tables
+from features.parts import TableReport, integer_name
+from features.reading import file_digests, read_tables
+from features.types import from_us
+
+if TYPE_CHECKING:
+    from features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,22 @@ class SmallShop:
         return load_config(path)
 
     def read(self, sources: dict[str, Any], table: str = "events", **parts: Any) -> Read:
-        config, rejects = self.config(sources, **parts), self.base / "rejects.parquet"
-        tables = read_tables(self.engine, config, self.base, rejects)
-        order = ["source_file", "source_row"]
-        accepted = tables.tables[table].order_by(order).to_pyarrow().to_pylist()
-        refused = pq.read_table(rejects).sort_by([(one, "ascending") for one in order]).to_pylist()
+        config = self.config(sources, **parts)
+        tables = read_tables(config, self.home, file_digests(config, self.base))
+        order = [("source_file", "ascending"), ("source_row", "ascending")]
+        found = [pq.read_table(file) for file in tables.files[table]]
+        rows = pa.concat_tables(found).sort_by(order).to_pylist()
+        accepted = [with_times(row, table) for row in rows if row.pop("reasons") is None]
+        refused = pq.read_table(self.home.rejects).sort_by(order).to_pylist()
         for row in refused:
             row["source_file"] = Path(row["source_file"]).name
         return Read(accepted, refused, tables.report(table))
 
     def build(
         self, sources: dict[str, Any], as_of: datetime | None = None, **parts: Any
-    ) -> FeatureSet:
+    ) -> "FeatureSet":
+        from features.build import build
+
         return build(self.config(sources, **parts), self.base, self.home, as_of=as_of)
 
     @property
@@ -83,6 +91,15 @@ def as_table(rows: list[dict[str, Any]]) -> pa.Table:
     """Rows as a table with every column that any of them has."""
     columns = dict.fromkeys(name for row in rows for name in row)
     return pa.table({name: [row.get(name) for row in rows] for name in columns})
+
+
+def with_times(row: dict[str, Any], table: str) -> dict[str, Any]:
+    """A row as the contract names it: integer times as moments again."""
+    for column in TABLES[table]:
+        if column.kind == "time":
+            found = row.pop(integer_name(column.name))
+            row[column.name] = None if found is None else from_us(found)
+    return row
 
 
 def rejected_row(row: dict[str, Any]) -> Any:

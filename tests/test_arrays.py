@@ -124,7 +124,9 @@ def timelines(rows, n_items=10):
     ragged = Ragged.of(rows)
     size = len(ragged.values)
     signals = np.zeros(size, np.int8)
-    return Timelines(ragged.indptr, ragged.values, signals, np.arange(size), n_items)
+    return Timelines(
+        ragged.indptr, ragged.values, signals, np.arange(size), np.zeros(size, np.int32), n_items
+    )
 
 
 def rows_of(value):

@@ -1,20 +1,19 @@
-"""Histories: events weighed by signal and age, recent popularity, and the split in time."""
+"""Histories: events weighed by signal, age and cap, in the order of the log."""
 
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features import split
 from features.feature_set import FeatureSet
 from features.online import decayed
 from features.options import Signal
-from features.popularity import recent_popularity
 from features.timelines import Timelines
 from features.types import DAY_US, IdTable
+from training.queries import queries_for, with_present
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 SIGNALS = {
@@ -26,7 +25,7 @@ SIGNALS = {
 
 
 def timelines(*rows, n_items=4):
-    """Per person: (item, signal, days ago)."""
+    """Per person: (item, signal, days ago), a session each."""
     flat = [one for row in rows for one in row]
     names = list(SIGNALS)
     return Timelines(
@@ -34,6 +33,7 @@ def timelines(*rows, n_items=4):
         np.array([item for item, _, _ in flat], np.int32),
         np.array([names.index(signal) for _, signal, _ in flat], np.int8),
         np.array([int(-ago * DAY_US) for _, _, ago in flat], np.int64),
+        np.concatenate([np.arange(len(row), dtype=np.int32) for row in rows]),
         n_items,
     )
 
@@ -62,49 +62,90 @@ class TestWeight:
         assert (then <= now).all()
 
 
+def capped(**caps):
+    """The signals with some of them capped."""
+    return {name: one.model_copy(update={"cap": caps.get(name)}) for name, one in SIGNALS.items()}
+
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(list(SIGNALS)), st.floats(0, 300)), max_size=12
+).map(lambda row: sorted(row, key=lambda event: -event[2]))
+CAPS = st.fixed_dictionaries({name: st.none() | st.integers(1, 3) for name in SIGNALS})
+
+
+class TestCap:
+    def test_counts_only_the_newest_of_one_person_on_one_item(self):
+        people = timelines(
+            [(0, "save", 9), (1, "save", 8), (0, "save", 7), (0, "view", 0), (0, "save", 1)],
+            [(0, "save", 2)],
+        )
+        histories = people.histories(0, capped(save=2))
+        assert histories.weights.tolist() == [0, 2, 2, 1, 2, 2]
+        assert histories.items.tolist() == people.items.tolist(), "they stay in the history"
+
+    def test_what_blocks_blocks_however_often_it_was_said(self):
+        people = timelines([(0, "dislike", 3), (0, "dislike", 2), (0, "dislike", 1)])
+        assert people.histories(0, capped(dislike=1)).weights.tolist() == [-1, -1, -1]
+
+    @given(rows=st.lists(EVENTS, min_size=1, max_size=4), caps=CAPS)
+    def test_is_what_a_loop_over_the_events_from_the_newest_on_gives(self, rows, caps):
+        people, signals = timelines(*rows), capped(**caps)
+        expected = people.histories(0, SIGNALS).weights
+        for row in range(len(people)):
+            counted = dict.fromkeys(np.ndindex(4, len(SIGNALS)), 0)
+            for entry in reversed(range(people.indptr[row], people.indptr[row + 1])):
+                signal = list(signals.values())[people.signals[entry]]
+                counted[people.items[entry], people.signals[entry]] += 1
+                seen = counted[people.items[entry], people.signals[entry]]
+                if signal.weight > 0 and signal.cap is not None and seen > signal.cap:
+                    expected[entry] = 0
+        np.testing.assert_array_equal(people.histories(0, signals).weights, expected)
+
+    @given(rows=st.lists(EVENTS, min_size=1, max_size=4), cap=st.integers(1, 4))
+    def test_bounds_the_interest_in_an_item(self, rows, cap):
+        signals = capped(view=cap, purchase=cap, save=cap)
+        most = cap * sum(max(one.weight, 0) for one in SIGNALS.values())
+        assert timelines(*rows).histories(0, signals).interest().toarray().max() <= most
+
+
+class TestPresent:
+    RECENT = (np.array([3, 2], np.int32), np.array([1], np.int32), np.empty(0, np.int32))
+
+    def test_is_a_new_session_after_the_past(self):
+        past = timelines([(0, "view", 2), (1, "view", 1)], [], [(2, "view", 1)])
+        now = with_present(past, self.RECENT, 0, 0)
+        assert now.items.tolist() == [0, 1, 3, 2, 1, 2]
+        assert now.indptr.tolist() == [0, 4, 5, 6]
+        assert now.sessions.tolist() == [0, 1, 2, 2, 0, 0]
+        assert now.occurred_us[2:5].tolist() == [0, 0, 0]
+
+    def test_is_above_the_highest_where_sessions_ran_side_by_side(self):
+        past = replace(timelines([(0, "view", 2), (1, "view", 1)], [], []),
+                       sessions=np.array([1, 0], np.int32))  # fmt: skip
+        assert with_present(past, self.RECENT, 0, 0).sessions.tolist() == [1, 0, 2, 2, 0]
+
+    def test_is_weighed_and_capped_together_with_the_past(self):
+        past = timelines([(3, "view", 10), (0, "view", 5)], [], [])
+        queries = queries_for(past, np.arange(3, dtype=np.int32), self.RECENT, 0, capped(view=1), 0)
+        np.testing.assert_allclose(
+            queries.histories.weights, [0, 2**-0.5, 1, 1, 1], rtol=1e-6
+        )  # fmt: skip
+        assert queries.session_start.tolist() == [2, 0, 0]
+
+
 def test_a_matrix_sums_the_decayed_interest_of_each_person_in_each_item():
     people = timelines(
         [(1, "view", 10), (1, "purchase", 90), (2, "dislike", 0)], [], [(3, "save", 7)]
     )
-    ids = IdTable.of(["u:1", "u:2", "v:3"]), IdTable.of(["a", "b", "c", "d"])
-    built = FeatureSet(Path(), {"as_of_us": 0}, people, *ids, np.ones(3, dtype=bool))
-    matrix = built.matrix(SIGNALS)
+    needed = {"manifest": {"as_of_us": 0}, "timelines": people,
+              "persons": IdTable.of(["u:1", "u:2", "v:3"]),
+              "items": IdTable.of(["a", "b", "c", "d"])}  # fmt: skip
+    nothing = dict.fromkeys(part.name for part in fields(FeatureSet))
+    matrix = FeatureSet(**(nothing | needed)).matrix(SIGNALS)
     dense = [[0, 3.0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 2.0]]
     np.testing.assert_allclose(matrix.weights.toarray(), dense, rtol=1e-6)
     assert matrix.weights.dtype == np.float32
     assert matrix.weights[matrix.persons.index("u:1"), matrix.items.index("b")] == pytest.approx(3)
-
-
-def test_recent_popularity_counts_everybody_with_one_half_life():
-    log = timelines([(0, "view", 2), (1, "purchase", 4)], [(0, "view", 0), (2, "dislike", 0)])
-    popularity = recent_popularity(log, 0, 2.0, SIGNALS)
-    np.testing.assert_allclose(popularity, [1.5, 1.25, 0, 0])
-
-
-class TestSplit:
-    LOG = timelines([(0, "view", 30), (1, "view", 5), (2, "view", 0)], [(3, "view", 10)])
-
-    def test_leaves_the_same_people_on_both_sides_of_the_cut(self):
-        cut = -10 * DAY_US
-        parts = split.time_split(self.LOG, cut)
-        assert parts.past.items.tolist() == [0]
-        assert parts.future.items.tolist() == [1, 2, 3]
-        assert parts.future.indptr.tolist() == [0, 2, 3]
-        assert (parts.past.occurred_us < cut).all()
-
-    def test_cuts_off_a_tenth_of_the_log_between_a_day_and_four_weeks(self):
-        assert split.cut_for_test(self.LOG, None) == -3 * DAY_US
-        short = timelines([(0, "view", 1), (0, "view", 0)])
-        assert split.cut_for_test(short, None) == -DAY_US // 2, "never more than half of it"
-        long = timelines([(0, "view", 1000), (0, "view", 0)])
-        assert split.cut_for_test(long, None) == -28 * DAY_US
-
-    def test_cuts_off_as_many_days_as_the_config_says(self):
-        assert split.cut_for_test(self.LOG, 0.5) == -DAY_US // 2
-
-    def test_needs_an_event_with_a_signal(self):
-        with pytest.raises(ValueError, match="no event that carries a signal; see `signals:`"):
-            split.cut_for_test(timelines([]), None)
 
 
 def at(minutes):

@@ -33,7 +33,7 @@ def log(*rows):
     items, signals, days = (np.array(c) for c in zip(*flat, strict=True))
     return Timelines(
         np.cumsum([0, *lengths]), items.astype(np.int32), signals.astype(np.int8),
-        (worlds.NOW_US + days * DAY_US).astype(np.int64), worlds.N_ITEMS,
+        (worlds.NOW_US + days * DAY_US).astype(np.int64), days.astype(np.int32), worlds.N_ITEMS,
     )  # fmt: skip
 
 

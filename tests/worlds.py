@@ -36,12 +36,15 @@ def timelines(
     rows: Sequence[Sequence[int]], *, signal: int = PURCHASE, days_apart: float = 1.0,
     n_items: int = N_ITEMS,
 ) -> Timelines:  # fmt: skip
-    """One person per row, an event a day, the last one just before NOW_US."""
+    """One person per row, an event and a session a day, the last one just before NOW_US."""
     ragged = Ragged.of(rows)
     ages = np.concatenate([np.arange(len(row), 0, -1) for row in rows] or [np.empty(0)])
     occurred = NOW_US - (ages * days_apart * DAY_US).astype(np.int64)
     signals = np.full(ragged.values.size, signal, dtype=np.int8)
-    return Timelines(ragged.indptr, ragged.values, signals, occurred, n_items)
+    sessions = np.concatenate([np.arange(len(row)) for row in rows] or [np.empty(0)])
+    return Timelines(
+        ragged.indptr, ragged.values, signals, occurred, sessions.astype(np.int32), n_items
+    )
 
 
 def two_tastes() -> Timelines:

@@ -14,16 +14,16 @@ import numpy as np
 
 from features import arrays
 from features.config import Config, RankerName, Rung
-from features.feature_set import FeatureSet
+from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
 from features.timelines import Timelines
-from features.types import Bool, IdTable, Int64
+from features.types import Bool, IdTable, Int32, Int64
 from training.catalogue import Catalogue
 from training.policy import Step, Terms
 from training.rankers import RANKERS
 from training.rankers.base import Items, Ranker
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class NoModel(ValueError):
@@ -35,6 +35,7 @@ class Bundle:
     """A model version, its arrays mapped from disk.
 
     timelines, consent: of the customers and visitors in `persons`; past sessions are not kept
+    devices: visitors who are one of `persons`
     """
 
     version: str
@@ -42,6 +43,7 @@ class Bundle:
     config: Config
     catalogue: Catalogue
     persons: IdTable
+    devices: Devices
     timelines: Timelines
     consent: Bool
     rankers: dict[RankerName, Ranker]
@@ -76,11 +78,17 @@ class Bundle:
             config=Config.model_validate(manifest["config"]),
             catalogue=arrays.load(Catalogue, directory / "catalogue"),
             persons=arrays.load(IdTable, directory / "persons"),
+            devices=arrays.load(Devices, directory / "devices"),
             timelines=arrays.load(Timelines, directory / "timelines"),
             consent=np.load(directory / "consent.npy", mmap_mode="r"),
             rankers=rankers,
             ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
         )
+
+    def rows(self, ids: Sequence[str]) -> Int32:
+        """(len(ids),) the person of each marked id, -1 unknown; a linked visitor is its customer."""
+        own = self.persons.indices(ids)
+        return own if (own >= 0).all() else np.where(own < 0, self.devices.find(ids), own)
 
     def now_us(self) -> int:
         """The present, by the shop's clock: the wall's, or the moment the model describes."""
@@ -132,6 +140,8 @@ def save(
     arrays.save(IdTable.sorted(features.persons.ids[people]), directory / "persons")
     arrays.save(features.timelines.take(people), directory / "timelines")
     np.save(directory / "consent.npy", np.asarray(features.consent)[people])
+    places = np.searchsorted(people, features.devices.rows).astype(np.int32)
+    arrays.save(Devices(features.devices.ids, places), directory / "devices")
     write_json(
         directory / "manifest.json",
         {

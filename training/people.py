@@ -20,7 +20,7 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
 
     The history is that of the first id that has one; whoever refuses under any id has refused.
     """
-    flat = bundle.persons.indices([one for person in ids for one in person])
+    flat = bundle.rows([one for person in ids for one in person])
     ends = np.cumsum([len(person) for person in ids], dtype=np.int64)[:-1]
     rows = np.full(len(ids), -1, dtype=np.int32)
     consent = np.full(len(ids), bundle.config.shop.consent_default == "yes")

@@ -1,0 +1,185 @@
+"""The pictures of the data report: SVG whose colours the page decides, for light and for dark."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateLocator, DayLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from features.profile import REST, Profile, day_number
+from features.types import DAY_US, Float64, Int64
+
+_WIDTH = 5.4  # inches at 72 points: narrow, so that letters can be read on a phone
+_BINS = 400  # of a line; longer logs are drawn by the week, the month, the year
+_STEPS = (1, 7, 28, 91, 364)  # days
+_GAPS = 30  # the longest are shaded
+_DAYS_NAMED = 6  # of a log so short every day is named, and no hour
+_LABEL = 26  # characters
+_BARS = "▁▂▃▄▅▆▇█"
+# Colours that stand for names of the page's own; see templates/data_report.html.
+_INK, _GRID, _SHADE, _OTHER = "#010101", "#020202", "#030303", "#040404"
+_SERIES = tuple(f"#0501{n:02x}" for n in range(7))
+_NAMES = {_INK: "ink", _GRID: "grid", _SHADE: "shade", _OTHER: "other"} | {
+    colour: f"c{n}" for n, colour in enumerate(_SERIES)
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "feeds",
+    "text.parse_math": False,  # a dollar in an event type is a dollar
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+}
+
+
+def volume(profile: Profile) -> str:
+    """Events per day (or longer, if the log is long) by type, stacked, with the gaps shaded."""
+    starts, step, series = _binned(profile)
+    edges = np.append(starts, starts[-1] + step)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.0)
+        below = np.zeros(len(starts))
+        for name, colour in zip(series, _colours(series), strict=True):
+            above = below + series[name]
+            axes.fill_between(
+                _dates(edges), _stepped(below), _stepped(above), step="post",
+                color=colour, linewidth=0, label=_short(name or "all others"),
+            )  # fmt: skip
+            below = above
+        longest = sorted(profile["gaps"], key=lambda gap: -gap[2])[:_GAPS]
+        for place, (first, last, _days) in enumerate(longest):
+            span = _dates(np.array([day_number(first), day_number(last) + 1]))
+            label = "_told once" if place else "no events"  # with _: not in the legend
+            axes.axvspan(span[0], span[1], color=_SHADE, linewidth=0, zorder=0, label=label)
+        axes.set_xlim(*_dates(edges[[0, -1]]))
+        axes.set_ylim(0, max(float(below.max()) * 1.05, 1))
+        axes.set_ylabel("events a day" if step == 1 else f"events in {step} days")
+        axes.yaxis.set_major_formatter(FuncFormatter(_count))
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        _time_axis(axes, step * len(starts))
+        axes.grid(axis="y", linewidth=0.6)
+        wide = max(len(_short(name)) for name in series) > _LABEL / 2
+        figure.legend(loc="outside upper left", ncols=2 if wide else 3, frameon=False, fontsize=10)
+        return _svg(figure)
+
+
+def bars(labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str) -> str:
+    """One group of horizontal bars per label, with a bar per series: shares, or counts."""
+    shares = unit.startswith("share")
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(0.9 + (0.18 + 0.16 * len(series)) * len(labels))
+        thick = 0.8 / len(series)
+        for place, (name, values) in enumerate(series.items()):
+            at = np.arange(len(labels)) + thick * (place - (len(series) - 1) / 2)
+            axes.barh(at, values, thick * 0.94, label=name, color=(_SERIES[0], _OTHER)[place])
+        axes.set_yticks(np.arange(len(labels)), [_short(label) for label in labels])
+        axes.tick_params(axis="y", length=0)
+        axes.invert_yaxis()
+        axes.margins(y=0.01)
+        axes.set_xlim(0, max(1e-3 if shares else 1, *(max(v) * 1.03 for v in series.values())))
+        axes.xaxis.set_major_formatter(FuncFormatter(_share if shares else _count))
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=not shares))
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", linewidth=0.6)
+        if len(series) > 1:
+            figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
+        return _svg(figure)
+
+
+def trend(profile: Profile, width: int = 60) -> str:
+    """The volume as one line of text, at most `width` characters, a blank where nothing is."""
+    starts, _step, series = _binned(profile)
+    total = np.sum(list(series.values()), axis=0)
+    means = np.array([part.mean() for part in np.array_split(total, min(width, len(starts)))])
+    heights = np.ceil(means / max(means.max(), 1) * len(_BARS)).astype(int)
+    return "".join((" " + _BARS)[height] for height in heights)
+
+
+def _binned(profile: Profile) -> tuple[Int64, int, dict[str, Float64]]:
+    """Days (since 1970) on which bins begin, days in a bin, and the events in each by type."""
+    days = np.array([day_number(day) for day, _ in profile["days"]], dtype=np.int64)
+    first, last = int(days[0]), max(int(days[-1]), profile["as_of_us"] // DAY_US)
+    span = last - first + 1
+    step = next((step for step in _STEPS if span / step <= _BINS), _STEPS[-1])
+    bins = -(-span // step)
+    place = (days - first) // step
+    series = {
+        name: np.bincount(place, weights=counts, minlength=bins).astype(np.float64)
+        for name, counts in profile["daily_types"].items()
+    }
+    return first + step * np.arange(bins), step, series
+
+
+def _figure(height: float) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _time_axis(axes: Axes, days: int) -> None:
+    few = days <= _DAYS_NAMED
+    locator: DateLocator = DayLocator() if few else AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+
+
+def _colours(series: Mapping[str, Float64]) -> Iterator[str]:
+    own = iter(_SERIES)
+    return (_OTHER if name == REST else next(own) for name in series)
+
+
+def _dates(days: Int64) -> NDArray[np.datetime64]:
+    return days.astype("datetime64[D]")
+
+
+def _stepped(values: Float64) -> Float64:
+    return np.append(values, values[-1])
+
+
+def _short(label: str) -> str:
+    """A label that fits, and that a legend does not take for one to be left out."""
+    line = " ".join(label.split())
+    fitting = line if len(line) <= _LABEL else f"{line[: _LABEL - 11]}…{line[-10:]}"
+    return f" {fitting}" if line.startswith("_") else fitting
+
+
+def _count(value: float, _place: int) -> str:
+    for size, mark in ((1e9, "bn"), (1e6, "m"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:g} {mark}"
+    return f"{value:g}"
+
+
+def _share(value: float, _place: int) -> str:
+    return f"{value * 100:g} %"
+
+
+def _svg(figure: Figure) -> str:
+    """The drawing alone, with the page's colours and without what makes two drawings differ."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's browser has more
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for colour, name in _NAMES.items():
+        text = text.replace(colour, f"var(--{name})")
+    text = re.sub(r' id="[A-Za-z.]+_\d+"', "", text)
+    return re.sub(r' width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)

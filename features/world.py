@@ -1,0 +1,26 @@
+"""What a build knows when the log is clean: the tables that all later builders share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ibis.expr.types as ir
+
+from features.log import Clean
+from features.reading import Tables
+
+
+@dataclass(frozen=True)
+class World:
+    """The clean log in numbers, and whom and what it is about.
+
+    persons: person_index, person, kind, events, consent, joined_us
+    items:   the catalogue with item_index
+    log:     person_index, item_index, event_type, signal, had, occurred_us, session, …
+    """
+
+    tables: Tables
+    clean: Clean
+    persons: ir.Table
+    items: ir.Table
+    log: ir.Table

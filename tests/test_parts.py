@@ -1,0 +1,107 @@
+"""Parts: a file is read once, and what comes of many days is what one file of all would give."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow.parquet as pq
+import pytest
+
+from features.parts import reports_of
+from features.reading import file_digests, read_tables
+
+START = datetime(2024, 6, 1, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def day(number, **other):
+    """A day's log: four people, their items, one broken row."""
+    rows = [
+        {"occurred_at": START + number * DAY + timedelta(minutes=n), "event_type": "view",
+         "item_id": f"i{(number + n) % 5}", "user_id": f"u{n % 4}", **other}
+        for n in range(12)
+    ]  # fmt: skip
+    return [*rows, rows[0] | {"item_id": None}]
+
+
+def read(shop, shop_keys=None, **parts):
+    """Read all days; which files were opened for it, and the tables."""
+    config = shop.config({"events": {"path": "day-*.parquet"}}, shop=shop_keys or {}, **parts)
+    before = kept(shop)
+    tables = read_tables(config, shop.home, file_digests(config, shop.base))
+    return {name for name, when in kept(shop).items() if before.get(name) != when}, tables
+
+
+def kept(shop):
+    """The files of which a part is kept, and when it was written."""
+    found = {}
+    for report in shop.home.parts.glob("*/report.json"):
+        (table,) = reports_of(report.parent)
+        found |= dict.fromkeys(table.files, (report.parent.name, report.stat().st_mtime_ns))
+    return found
+
+
+class TestOnce:
+    def test_a_new_days_file_is_all_that_is_read(self, shop):
+        for number in range(3):
+            shop.file(f"day-{number}.parquet", day(number))
+        assert read(shop)[0] == {"day-0.parquet", "day-1.parquet", "day-2.parquet"}
+        assert read(shop)[0] == set()
+        shop.file("day-3.parquet", day(3))
+        opened, tables = read(shop)
+        assert opened == {"day-3.parquet"}
+        assert (tables.report("events").accepted, tables.report("events").rejected) == (48, 4)
+
+    def test_a_changed_file_is_read_again_and_its_old_part_is_gone(self, shop):
+        for number in range(2):
+            shop.file(f"day-{number}.parquet", day(number))
+        read(shop)
+        shop.file("day-1.parquet", day(1)[:5])
+        opened, tables = read(shop)
+        assert opened == {"day-1.parquet"}
+        assert tables.report("events").accepted == 12 + 5
+        assert len([one for one in shop.home.parts.iterdir() if one.is_dir()]) == 2
+
+    @pytest.mark.parametrize(
+        "change", [{"contract": {"max_rejected_share": 0.9}}, {"signals": {"view": {"weight": 3}}}]
+    )
+    def test_what_does_not_change_a_row_reads_nothing_again(self, shop, change):
+        shop.file("day-0.parquet", day(0))
+        read(shop)
+        assert read(shop, **change)[0] == set()
+
+    def test_another_zone_reads_everything_again(self, shop):
+        shop.file("day-0.parquet", day(0))
+        read(shop)
+        assert read(shop, {"timezone": "Asia/Tokyo"})[0] == {"day-0.parquet"}
+
+    def test_a_column_that_a_later_file_brings_is_null_in_those_before(self, shop):
+        shop.file("day-0.parquet", day(0))
+        read(shop)
+        shop.file("day-1.parquet", day(1, channel="app"))
+        opened, tables = read(shop)
+        assert "day-1.parquet" in opened
+        channels = [pq.read_table(file)["channel"].to_pylist() for file in tables.files["events"]]
+        assert set(channels[0]) == {None}
+        assert set(channels[1]) == {"app"}
+
+
+class TestManyDaysAreOneLog:
+    def test_day_by_day_and_at_once_give_the_same_feature_set(self, new_shop):
+        """Duplicates, returns and sessions across the days' edge are found either way."""
+        logs = [day(number) for number in range(4)]
+        logs[2].append(logs[1][3])  # delivered again a day later
+        logs[3].append(logs[0][0] | {"event_type": "return"})
+        grown, whole = new_shop(), new_shop()
+        for number, rows in enumerate(logs):
+            grown.file(f"day-{number}.parquet", rows)
+            built = grown.build({"events": {"path": "day-*.parquet"}},
+                                contract={"max_rejected_share": 0.5})  # fmt: skip
+            whole.file(f"day-{number}.parquet", rows)
+        at_once = whole.build({"events": {"path": "day-*.parquet"}},
+                              contract={"max_rejected_share": 0.5})  # fmt: skip
+        assert built.digest == at_once.digest
+        assert built.manifest["removed"] == at_once.manifest["removed"]
+        assert built.manifest["removed"]["exact duplicate"] == 1
+        for name in ("items", "persons", "events", "popularity", "removed"):
+            mine, theirs = (pq.read_table(one.directory / f"{name}.parquet")
+                            for one in (built, at_once))  # fmt: skip
+            assert mine.equals(theirs), name
