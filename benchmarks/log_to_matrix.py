@@ -22,6 +22,7 @@ from rich.table import Table
 
 WAYS = ("limit", "ours", "pandas")
 HALF_LIFE_DAYS, WEIGHTS = 30.0, {"view": 1.0, "cart": 3.0, "purchase": 5.0}
+AS_OF_US = 1_767_225_600_000_000  # the end of 2025
 console = Console()
 
 
@@ -49,13 +50,12 @@ def ours(file: Path) -> tuple[int, float]:
     signals = {name: Signal(weight=weight, half_life_days=HALF_LIFE_DAYS)
                for name, weight in WEIGHTS.items()}  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        options = EngineOptions(memory_limit_mb=1000 if file.stat().st_size > 2e8 else 250)
+        options = EngineOptions(memory_limit_mb=1000)
         with engine(Path(scratch), options) as tables:
             log = tables.read([file])
             events = log.select("item_id", "event_type", person=log.user_id,
                                 occurred_us=microseconds(log.occurred_at))  # fmt: skip
-            last = tables.collect(events.aggregate(last=events.occurred_us.max()))
-            found = matrix(tables, events, signals, last["last"][0].as_py())
+            found = matrix(tables, events, signals, AS_OF_US)
     return found.weights.nnz, float(found.weights.data.sum(dtype="float64"))
 
 
@@ -67,7 +67,7 @@ def pandas(file: Path) -> tuple[int, float]:
 
     events = pd.read_parquet(file)
     users, items = (events[c].astype("category") for c in ("user_id", "item_id"))
-    age = (events.occurred_at.max() - events.occurred_at).dt.total_seconds() / 86_400
+    age = (pd.Timestamp(AS_OF_US, unit="us", tz="UTC") - events.occurred_at) / pd.Timedelta(days=1)
     weight = events.event_type.map(WEIGHTS) * 0.5 ** (age / HALF_LIFE_DAYS)
     cells = (weight.to_numpy(np.float32), (users.cat.codes, items.cat.codes))
     found = sp.csr_matrix(cells, shape=(users.cat.categories.size, items.cat.categories.size))

@@ -24,7 +24,8 @@ from features.options import EngineOptions
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
-BATCH = 1_000_000  # rows handed out at a time
+BATCH = 100_000  # rows handed out at a time
+_AHEAD = "16MB"  # of results that DuckDB computes while those before are still in use
 
 
 class Engine(Protocol):
@@ -62,11 +63,11 @@ class DuckEngine:
 
     def keep(self, name: str, table: ir.Table) -> ir.Table:
         """As Engine says."""
-        return materialise(self.connection, name, _exact(table))
+        return materialise(self.connection, name, exact(table))
 
     def collect(self, table: ir.Table) -> pa.Table:
-        """As Engine says."""
-        return self.connection.to_pyarrow(table)
+        """As Engine says; in batches, for the other way loads pandas."""
+        return self.connection.to_pyarrow_batches(exact(table)).read_all()
 
     def batches(self, table: ir.Table, order: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """As Engine says."""
@@ -75,15 +76,15 @@ class DuckEngine:
 
     def write(self, table: ir.Table, file: Path, order: Sequence[str] = ()) -> None:
         """As Engine says."""
-        ordered = _exact(table.order_by(list(order)) if order else table)
+        ordered = exact(table.order_by(list(order)) if order else table)
         self.connection.to_parquet(ordered, str(file), compression="zstd")
 
 
-def _exact(table: ir.Table) -> ir.Table:
+def exact(table: ir.Table) -> ir.Table:
     """Whole numbers in the types that they should have.
 
-    DuckDB sums int64 into 128 bits, which Parquet takes for floats, and Ibis drops a cast to the
-    type that it believes the column to have anyway.
+    DuckDB sums int64 into 128 bits, which Parquet takes for floats; to Spark a small literal is an
+    int32. Ibis drops a cast to the type that it believes the column to have anyway.
     """
     whole = {name: kind for name, kind in table.schema().items() if kind.is_integer()}
     return table.mutate(**{name: ops.Cast(table[name], kind).to_expr()
@@ -129,6 +130,7 @@ def engine(scratch: Path, options: EngineOptions) -> Iterator[Engine]:
     else:
         with connected(scratch, options) as connection:
             connection.raw_sql("SET preserve_insertion_order = false")
+            connection.raw_sql(f"SET streaming_buffer_size = {quoted(_AHEAD)}")
             yield DuckEngine(connection)
 
 

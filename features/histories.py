@@ -17,8 +17,10 @@ from features.engine import Engine
 from features.online import ages_in_days, decayed
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import IdTable, Int64, UserItemMatrix
+from features.types import Bytes, IdTable, Int64, UserItemMatrix
 
+_BINARY = pa.large_binary()
+_ROWS = 50_000  # texts turned into bytes at a time
 LOG = (
     "row", "person_index", "item_index", "event_type", "signal", "had", "occurred_us", "sequence",
     "session_id", "channel", "value", "currency", "quantity", "duration_seconds", "placement",
@@ -109,26 +111,27 @@ def numbered(events: ir.Table, column: str) -> ir.Table:
     return distinct.mutate(**{f"{column}_index": place.cast("int32")})
 
 
-def read_ids(engine: Engine, table: ir.Table) -> np.ndarray:
+def read_ids(engine: Engine, table: ir.Table) -> Bytes:
     """The ids of a `numbered` table (id first, then its index), by index: fixed-width bytes."""
     name, index = table.columns
     found = [batch[name] for batch in engine.batches(table, [index])]
     return fixed_width(pa.chunked_array(found, pa.string()))
 
 
-def fixed_width(texts: pa.ChunkedArray) -> np.ndarray:
+def fixed_width(texts: pa.ChunkedArray) -> Bytes:
     """A column of texts as UTF-8 bytes of one width, without a Python object per text."""
-    column = texts.cast(pa.large_binary()).combine_chunks()
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0) if column.num_chunks else pa.array([], pa.large_binary())
+    column = pa.concat_arrays(texts.cast(_BINARY).chunks or [pa.array([], _BINARY)])
     if not len(column):
         return np.empty(0, "S1")
     _, offsets, blob = column.buffers()
     ends: Int64 = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-    lengths = np.diff(ends)
-    width = max(int(lengths.max()), 1)
-    table = np.zeros(len(column) * width, np.uint8)
-    starts = np.arange(len(column)) * width
-    into = np.repeat(starts - (ends[:-1] - ends[0]), lengths) + np.arange(ends[-1] - ends[0])
-    table[into] = np.frombuffer(blob, np.uint8)[ends[0] : ends[-1]]
-    return table.view(f"S{width}")
+    letters = np.frombuffer(blob, np.uint8) if blob is not None else np.empty(0, np.uint8)
+    width = max(int(np.diff(ends).max()), 1)
+    table = np.zeros((len(column), width), np.uint8)
+    for start in range(0, len(column), _ROWS):  # in pieces, for a place per letter is 8 bytes
+        part = ends[start : start + _ROWS + 1]
+        lengths = np.diff(part)
+        row = np.repeat(np.arange(start, start + len(lengths)), lengths)
+        place = np.arange(part[0], part[-1]) - np.repeat(part[:-1], lengths)
+        table[row, place] = letters[part[0] : part[-1]]
+    return table.view(f"S{width}")[:, 0]

@@ -90,8 +90,9 @@ def _until(
     if as_of is None:
         future = engine.keep("future", impossible_times.in_the_future(events, now_us))
         if _take_out(engine, found, future):
-            later = events.semi_join(future, "row").occurred_us.min()
-            found.later_us = engine.collect(events.aggregate(later=later))["later"][0].as_py()
+            later = events.semi_join(future, "row")
+            first = later.aggregate(first=later.occurred_us.min())
+            found.later_us = engine.collect(first)["first"][0].as_py()
     else:
         found.events = events.filter(events.occurred_us <= limit)
         late = events.filter(events.occurred_us > limit)

@@ -16,7 +16,7 @@ import ibis.expr.types as ir
 import pyarrow as pa
 
 from features.config import ConfigError
-from features.engine import DuckEngine, connected
+from features.engine import DuckEngine, connected, exact
 from features.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ class SparkEngine:
         self.local.write(self._outside(table), file, order)
 
     def _outside(self, table: ir.Table) -> ir.Table:
-        """The table as files that Spark wrote, opened by DuckDB, in the types it should have."""
+        """The table as files that Spark wrote, opened by DuckDB."""
         directory = self._written("out", table)
-        return self.local.read(sorted(directory.glob("*.parquet"))).cast(table.schema())
+        return self.local.read(sorted(directory.glob("*.parquet")))
 
     def _written(self, name: str, table: ir.Table) -> Path:
         """Beside, for `table` may come from what was kept under the same name."""
         directory = (self.scratch / f"{name}.{uuid4().hex[:8]}").resolve()
-        self.backend.to_parquet(table, str(directory), mode="overwrite")
+        self.backend.to_parquet(exact(table), str(directory), mode="overwrite")
         return directory
 
 

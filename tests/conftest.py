@@ -5,23 +5,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from features.build import build
 from features.config import load_config
 from features.contract import TABLES
 from features.engine import connect
+from features.feature_set import FeatureSet
 from features.home import Home
 from features.parts import TableReport, integer_name
 from features.reading import file_digests, read_tables
 from features.types import from_us
-
-if TYPE_CHECKING:
-    from features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,10 @@ class SmallShop:
         return Read(accepted, refused, tables.report(table))
 
     def build(
-        self, sources: dict[str, Any], as_of: datetime | None = None, **parts: Any
-    ) -> "FeatureSet":
-        from features.build import build
-
-        return build(self.config(sources, **parts), self.base, self.home, as_of=as_of)
+        self, sources: dict[str, Any], as_of: datetime | None = None, now: datetime | None = None,
+        **parts: Any,
+    ) -> FeatureSet:  # fmt: skip
+        return build(self.config(sources, **parts), self.base, self.home, as_of=as_of, now=now)
 
     @property
     def home(self) -> Home:

@@ -1,6 +1,7 @@
 """The build: from a log to a feature set, the same for the same inputs, nothing half written."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -103,28 +104,107 @@ class TestAsOf:
         with pytest.raises(ValueError, match="has no time zone"):
             shop.build({"events": shop.file("l.parquet", [event()])}, as_of=datetime(2024, 6, 1))
 
-    PAST = (event("a", 2), event("A", 1.5), event("a", 1), event("b", 1, user_id="w"))
+    PAST = (event("a", 2), event("A", 1.5), event("a", 1), event("b", 1, user_id="w"),
+            event("b", 1.2, user_id=None, visitor_id="v"),
+            event("a", 0.5, event_type="purchase", value=2.0, quantity=2))  # fmt: skip
     LATER = st.lists(
         st.builds(
-            lambda item, minutes, user, title: event(item, -minutes / 1440, user_id=user,
-                                                     title=title, price=9.0),
+            lambda item, minutes, user, visitor, kind, title: event(
+                item, -minutes / 1440, user_id=user, visitor_id=visitor, event_type=kind,
+                title=title, price=9.0),
             st.sampled_from(["a", "A", "b", "new"]), st.integers(1, 60),
-            st.sampled_from(["u", "w", "x"]), st.sampled_from(["first", "second", None]),
+            st.sampled_from(["u", "w", "x"]), st.sampled_from(["v", None]),
+            st.sampled_from(["view", "purchase", "return"]),
+            st.sampled_from(["first", "second", None]),
         ), min_size=1, max_size=6,
     )  # fmt: skip
+    SAID = ({"user_id": "w", "question": "topic", "answer": "art", "answered_at": NOW - DAY},)
+    LINKED = ({"visitor_id": "z", "user_id": "w", "linked_at": NOW - DAY, "unlinked_at": None},)
+    AFTER: ClassVar = {
+        "preferences": ({"user_id": "w", "question": "topic", "answer": "food",
+                         "answered_at": NOW + DAY}, {"user_id": "later", "question": "topic",
+                         "answer": "food", "answered_at": NOW + DAY}),
+        "identities": ({"visitor_id": "v", "user_id": "w", "linked_at": NOW + DAY,
+                        "unlinked_at": None}, {"visitor_id": "z", "user_id": "w", "linked_at":
+                        NOW - DAY, "unlinked_at": NOW + DAY}),
+    }  # fmt: skip
+    SEGMENTS = ({"name": "artists", "declared": "topic"}, {"learned": 2})
 
     @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(later=LATER)
     def test_what_comes_after_it_changes_nothing(self, new_shop, later):
+        """Not events, nor links, unlinks and answers; not by a title, a spelling or a place."""
         past = [row | {"title": "first", "price": 1.0} for row in self.PAST]
         columns = {"title": "title", "price": "price"}
         builds = []
-        for rows in (past, [*later, *past]):
-            shop = new_shop()
-            sources = {"events": shop.file("l.parquet", rows),
-                       "items": {"derive_from": "events", "columns": columns}}  # fmt: skip
-            builds.append(shop.build(sources, as_of=NOW))
+        for future in (False, True):
+            shop, extra = new_shop(), self.AFTER if future else {}
+            linked = extra["identities"] if future else self.LINKED
+            said = [*self.SAID, *extra.get("preferences", ())]
+            sources = {"events": shop.file("l.parquet", [*later, *past] if future else past),
+                       "items": {"derive_from": "events", "columns": columns},
+                       "identities": shop.file("i.parquet", linked),
+                       "preferences": shop.file("p.parquet", said)}  # fmt: skip
+            builds.append(shop.build(sources, as_of=NOW, segments=list(self.SEGMENTS)))
         assert content(builds[0]) == content(builds[1])
+        assert builds[0].manifest["segments"]["artists: art"] == 1
+
+
+class TestWhatCannotHaveHappened:
+    LOG = (*(event("ab"[n % 2], n / 10) for n in range(12)), event("c", -1))
+
+    def test_one_event_of_the_next_century_is_not_the_moment(self, shop):
+        odd = event("a") | {"occurred_at": datetime(2150, 1, 1, tzinfo=UTC)}
+        features = shop.build({"events": shop.file("l.parquet", [*self.LOG, odd])})
+        assert features.manifest["as_of"] == "2024-06-02T12:00:00+00:00"
+        assert features.manifest["removed"] == {"in the future": 1}
+        assert pq.read_table(features.directory / "removed.parquet").to_pylist() == [
+            {"source_file": "l.parquet", "source_row": 14, "reason": "in the future"}
+        ]
+
+    def test_what_was_future_is_built_once_it_has_come(self, shop):
+        source = {"events": shop.file("l.parquet", self.LOG)}
+        assert shop.build(source, now=NOW + DAY / 2).manifest["as_of_us"] == NOW.timestamp() * 1e6
+        assert shop.build(source, now=NOW + DAY * 0.9).manifest["removed"] == {"in the future": 1}
+        assert shop.build(source, now=NOW + 2 * DAY).manifest["removed"] == {}
+
+    def test_an_event_before_its_item_existed_is_out(self, shop):
+        items = [{"item_id": one, "kind": "product", "published_at": NOW - days * DAY}
+                 for one, days in (("a", 9), ("b", 9), ("c", 2))]  # fmt: skip
+        late = [event("c", 8), event("c", 0.1), event("c", 0.2), event("a", 8.5)]
+        sources = {"events": shop.file("l.parquet", [*self.LOG[:-1], *late]),
+                   "items": shop.file("i.parquet", items)}  # fmt: skip
+        features = shop.build(sources)
+        assert features.manifest["removed"] == {"before the item existed": 1}
+        assert not features.manifest["published_later_than_seen"]
+
+
+class TestPeople:
+    def test_a_visitors_past_belongs_to_the_customer_it_turned_out_to_be(self, shop):
+        rows = [event("a", 3, user_id=None, visitor_id="v"), event("b", 2, visitor_id="v"),
+                event("c", 1, user_id=None, visitor_id="other")]  # fmt: skip
+        features = shop.build({"events": shop.file("l.parquet", rows)})
+        assert features.persons.texts(np.arange(2)) == ["u:u", "v:other"]
+        assert np.diff(features.timelines.indptr).tolist() == [2, 1]
+        assert features.devices.find(["v:v", "v:other", "v:x"]).tolist() == [0, -1, -1]
+
+    def test_segments_keep_their_names_when_a_day_is_added(self, shop):
+        def day(number):
+            heavy = [event(f"i{n}", 9 - number - n / 50, user_id=f"h{n % 6}") for n in range(36)]
+            light = [event("i1", 9 - number, user_id=f"l{number}{n}") for n in range(3)]
+            return shop.file(f"day-{number}.parquet", heavy + light)
+
+        found = []
+        for number in range(2):
+            day(number)
+            built = shop.build({"events": {"path": "day-*.parquet"}}, segments=[{"learned": 2}],
+                               bounds={"volume_rise": None})  # fmt: skip
+            table = built.table("persons").set_index("person")
+            found.append(table.segment[[f"u:h{n}" for n in range(6)]])
+            assert set(built.manifest["segments"]) == set(table.segment)
+            assert set(built.manifest["segment_lines"]) == set(table.segment)
+        assert found[0].tolist() == found[1].tolist()
+        assert built.manifest["previous"]
 
 
 class TestConsent:
