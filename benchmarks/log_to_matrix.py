@@ -43,9 +43,9 @@ def limit(file: Path) -> tuple[int, float]:
 
 def ours(file: Path) -> tuple[int, float]:
     """The project's way: coded by the engine, summed by SciPy."""
-    from features.options import EngineOptions, Signal
     from features.engine import engine, microseconds
     from features.histories import matrix
+    from features.options import EngineOptions, Signal
 
     signals = {name: Signal(weight=weight, half_life_days=HALF_LIFE_DAYS)
                for name, weight in WEIGHTS.items()}  # fmt: skip
@@ -86,7 +86,7 @@ def measure(way: str, file: Path) -> dict[str, float]:
 
 def main(
     events: Annotated[list[int] | None, typer.Option(help="sizes of the logs")] = None,
-    rounds: int = 3,
+    rounds: Annotated[int, typer.Option(help="up to 10 million events; one beyond")] = 3,
     data: Annotated[Path | None, typer.Option(help="where the logs are kept")] = None,
     one: Annotated[str | None, typer.Option(hidden=True)] = None,
     log: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -103,12 +103,13 @@ def main(
 
     place = data or Path(tempfile.gettempdir()) / "feeds-benchmarks"
     place.mkdir(parents=True, exist_ok=True)
-    for size in events or [1_000_000, 10_000_000]:
+    for size in events or [1_000_000, 10_000_000, 50_000_000]:
         file = place / f"log-{size}.parquet"
         if not file.exists():
             write_log(file, size)
-        ways = [way for way in WAYS if way != "pandas" or size <= 10_000_000]
-        runs = [{way: measure(way, file) for way in ways} for _ in range(rounds)]
+        ways = [way for way in WAYS if way != "pandas" or size <= 10_000_000]  # 10 GB beyond
+        again = rounds if size <= 10_000_000 else 1
+        runs = [{way: measure(way, file) for way in ways} for _ in range(again)]
         show(size, ways, runs)
 
 
@@ -122,8 +123,9 @@ def show(size: int, ways: list[str], runs: list[dict[str, dict[str, float]]]) ->
         times = median(run[way]["seconds"] / run["limit"]["seconds"] for run in runs)
         memory = max(one["mb"] for one in mine)
         share = memory / max(run["pandas"]["mb"] for run in runs) if "pandas" in ways else None
+        seconds = " ".join(f"{one['seconds']:.1f}" for one in mine)
         table.add_row(
-            way, " ".join(f"{one['seconds']:.1f}" for one in mine), f"{times:.2f}", f"{memory:,.0f}",
+            way, seconds, f"{times:.2f}", f"{memory:,.0f}",
             "" if share is None else f"{share:.2f}",
             "" if way == "limit" else f"{mine[0]['nnz']:,.0f}",
             "" if way == "limit" else f"{mine[0]['sum']:.6g}",

@@ -24,8 +24,8 @@ def write_log(file: Path, events: int, seed: int = 0) -> None:
     random = np.random.default_rng(seed)
     users = pa.array([f"customer-{number:08d}" for number in random.permutation(people)])
     names = pa.array([f"sku-{number:07d}" for number in random.permutation(items)])
-    schema = pa.schema([("user_id", pa.string()), ("item_id", pa.string()),
-                        ("event_type", pa.string()), ("occurred_at", pa.timestamp("us", "UTC"))])  # fmt: skip
+    texts = [(name, pa.string()) for name in ("user_id", "item_id", "event_type")]
+    schema = pa.schema([*texts, ("occurred_at", pa.timestamp("us", "UTC"))])
     beside = file.with_suffix(".part")
     with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
         for start in range(0, events, CHUNK):
