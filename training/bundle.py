@@ -86,7 +86,7 @@ class Bundle:
         )
 
     def rows(self, ids: Sequence[str]) -> Int32:
-        """(len(ids),) the person of each marked id, -1 unknown; a linked visitor is its customer."""
+        """(len(ids),) the row of each marked id, -1 unknown; a linked visitor is its customer."""
         own = self.persons.indices(ids)
         return own if (own >= 0).all() else np.where(own < 0, self.devices.find(ids), own)
 
