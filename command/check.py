@@ -16,7 +16,7 @@ def check(config: Config, base: Path, home: Home) -> None:
 
     Raises TooManyRejects, after the report, when more is rejected than the config allows.
     """
-    with show.progress_bar() as progress:
+    with show.progress_bar() as progress, home.locked():
         tables = read_tables(config, home, file_digests(config, base), progress)
     with engine(home.scratch(), config.engine) as place:
         events = tables.accepted(place, "events")

@@ -111,11 +111,10 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
 def everybody(manifest: Mapping[str, Any]) -> None:
     """Who the people are: links, stages, segments, robots."""
     links, robots = manifest["links"], manifest["robots"]
-    told = {"stages": manifest["stages"], "segments": manifest["segments"]}
-    for what, sizes in told.items():
-        if any(sizes.values()):
-            found = (f"{people:,} {name}" for name, people in sizes.items() if people)
-            console.print(f"{what}: {', '.join(found)}")
+    found = (f"{people:,} {name}" for name, people in manifest["stages"].items() if people)
+    console.print(f"stages: {', '.join(found)}")
+    for name in manifest["segments"]:
+        console.print(f"segment [bold]{name}[/bold]: {manifest['segment_lines'][name]}")
     if links["links_in_force"]:
         console.print(
             f"links: {links['merged_devices']:,} devices joined with their customers, "

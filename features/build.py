@@ -92,15 +92,26 @@ def build(
     is written but the rejects.
     """
     now = now or datetime.now(UTC)
-    _need_zones(as_of=as_of, now=now)
+    _check_moments(as_of, now)
     progress("looking for changes", 0.0)
-    digests = file_digests(config, base)
+    with home.locked():
+        digests = file_digests(config, base)
+        target = home.feature_sets / input_digest(config, base, digests, as_of)[:16]
+        if (target / "manifest.json").exists():
+            found = FeatureSet.open(target)
+            if (found.manifest["later_us"] or to_us(now)) >= to_us(now):
+                return found
+        _build(config, base, home, digests, as_of=as_of, now=now, progress=progress)
+    progress("built", 1.0)
+    return FeatureSet.open(target)
+
+
+def _build(
+    config: Config, base: Path, home: Home, digests: Digests, *, as_of: datetime | None,
+    now: datetime, progress: Progress,
+) -> None:  # fmt: skip
     digest = input_digest(config, base, digests, as_of)
     target = home.feature_sets / digest[:16]
-    if (target / "manifest.json").exists():
-        found = FeatureSet.open(target)
-        if (found.manifest["later_us"] or to_us(now)) >= to_us(now):
-            return found
     before = previous(home, target)
     steps = Steps(progress)
     with steps.timed("read"):
@@ -115,14 +126,13 @@ def build(
         world = _number(engine, config, tables, log, steps)
         with written_beside(target) as directory:
             directory.mkdir()
-            facts = write_world(engine, config, base, world, directory, before, steps.timed)
+            names = before if as_of is None else None  # a past moment knows no later names
+            facts = write_world(engine, config, base, world, directory, names, steps.timed)
             about = {"previous": None if before is None else before.directory.name,
                      "as_of_given": as_of is not None, **_about(tables, log), **facts,
                      "profile": known, "seconds": steps.seconds}  # fmt: skip
             manifest = _inputs(config, digests, digest) | about
             write_json(directory / "manifest.json", manifest)
-    progress("built", 1.0)
-    return FeatureSet.open(target)
 
 
 def _inputs(config: Config, digests: Digests, digest: str) -> dict[str, Any]:
@@ -134,10 +144,14 @@ def _inputs(config: Config, digests: Digests, digest: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _need_zones(**moments: datetime | None) -> None:
-    for name, moment in moments.items():
+def _check_moments(as_of: datetime | None, now: datetime) -> None:
+    for name, moment in (("as_of", as_of), ("now", now)):
         if moment is not None and moment.tzinfo is None:
             raise ValueError(f"{name} {moment} has no time zone; give one, such as {moment}+00:00")
+    if as_of is not None and as_of > now:
+        raise ValueError(
+            f"as_of {as_of} is in the future; give a moment up to {now:%Y-%m-%d %H:%M}"
+        )
 
 
 def previous(home: Home, target: Path) -> FeatureSet | None:
@@ -145,7 +159,8 @@ def previous(home: Home, target: Path) -> FeatureSet | None:
 
     One of a past moment, which was asked for by `as_of`, is not what came before.
     """
-    found = [file for file in home.feature_sets.glob("*/manifest.json") if file.parent != target]
+    found = [file for file in home.feature_sets.glob("[!.]*/manifest.json")
+             if file.parent != target]  # fmt: skip
     fit = [file for file in found if _came_before(json.loads(file.read_text()))]
     newest = max(fit, key=lambda file: file.stat().st_mtime_ns, default=None)
     return None if newest is None else FeatureSet.open(newest.parent)
@@ -174,6 +189,7 @@ def _number(engine: Engine, config: Config, tables: Tables, log: Clean, steps: S
             customers=tables.judged(engine, "customers"),
             preferences=None if given is None else given.filter(given.answered_us <= log.moment_us),
             consent_default=config.shop.consent_default == "yes",
+            as_of_us=log.moment_us,
         )
         persons = engine.keep("persons", everybody)
         items = engine.keep("catalogue", catalogue.catalogue(log.items, log.events, log.moment_us))

@@ -88,7 +88,7 @@ def describe(engine: Engine, config: Config, world: World, before: FeatureSet | 
         world.log, world.items, world.persons, moment, config.signals, config.shop, prices=prices
     )
     described = engine.keep("described", described)
-    full = world.persons.join(described, "person_index")
+    full = world.persons.drop("events").join(described, "person_index")
     table = pa.Table.from_batches(engine.batches(full, ["person_index"]))
     columns = person_features.people_columns(table)
     stages = lifecycle.stage(columns, config.lifecycle)
@@ -103,7 +103,7 @@ def describe(engine: Engine, config: Config, world: World, before: FeatureSet | 
     names = np.array([*segments.names, None], dtype=object)
     table = table.append_column("stage", pa.array(columns["stage"]))
     table = table.append_column("segment", pa.array(names[segments.members], pa.string()))
-    links = engine.collect(identity.counts(_links(world))).to_pylist()[0]
+    links = engine.collect(identity.counts(world.links)).to_pylist()[0]
     return People(
         table=table, consent=np.asarray(table["consent"], dtype=np.bool_), stages=stages,
         segments=segments, declared=declared, learned=found.learned,
@@ -112,17 +112,12 @@ def describe(engine: Engine, config: Config, world: World, before: FeatureSet | 
     )  # fmt: skip
 
 
-def _links(world: World) -> ir.Table:
-    assert world.clean.links is not None  # cleaning has found who is who
-    return world.clean.links
-
-
 def _said(engine: Engine, config: Config, world: World, categories: ir.Table) -> pa.Table | None:
     """The answers that count, None when the shop has no table of them."""
     preferences = world.tables.accepted(engine, "preferences")
     if preferences is None:
         return None
-    devices = identity.devices(_links(world))
+    devices = identity.devices(world.links)
     told = answers.answers(
         preferences, devices, world.persons, categories, world.clean.moment_us,
         config.preferences.less,

@@ -110,13 +110,13 @@ def connect(scratch: Path | None = None, options: EngineOptions | None = None) -
 def connected(scratch: Path, options: EngineOptions | None = None) -> Iterator[Backend]:
     """`connect` for the length of a block; the database file goes with it."""
     connection = connect(scratch, options)
+    file = Path(connection.raw_sql("SELECT path FROM duckdb_databases()").fetchone()[0])
     try:
-        file = Path(connection.raw_sql("SELECT path FROM duckdb_databases()").fetchone()[0])
         yield connection
     finally:
         connection.disconnect()
-    for left in (file, file.with_name(file.name + ".wal")):
-        left.unlink(missing_ok=True)
+        for left in (file, file.with_name(file.name + ".wal")):
+            left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+if sys.platform != "win32":
+    import fcntl
 
 Progress = Callable[[str, float], None]  # (what is being done, share of it done from 0 to 1)
 
@@ -63,6 +67,15 @@ class Home:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One command at a time reads and builds here; another waits until it is done."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with (self.root / "lock").open("w") as handle:
+            if sys.platform != "win32":
+                fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the process, whatever ends it
+            yield
+
     def current(self) -> str | None:
         """The name of the bundle that is served, if one has been promoted."""
         try:
@@ -79,11 +92,13 @@ def written_beside(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+    aside = beside.with_suffix(".old")
     try:
         yield beside
-        if target.is_dir():
-            shutil.rmtree(target)
+        if target.is_dir():  # aside first: a kill in between loses neither
+            target.rename(aside)
         os.replace(beside, target)  # noqa: PTH105 - atomic, and the word says so
+        shutil.rmtree(aside, ignore_errors=True)
     finally:
         if beside.is_dir():
             shutil.rmtree(beside)

@@ -79,7 +79,8 @@ class Wanted:
     """What is to be read: a table's files by their names, and how they are mapped.
 
     files:   name, as the rejects and the order of the log know it -> where it lies
-    missing: columns that other files of the table have, with their types: null here
+    missing: columns that are null here, with their types in other files of the table; those that
+             are text here and not elsewhere are so where no row of this file fills them
     derived: the items that come out of the same rows, and how they are mapped
     """
 
@@ -148,7 +149,8 @@ def _opened(connection: Backend, wanted: Wanted) -> Mapped:
     raw, unreadable = sources.open_files(
         connection, wanted.source, list(wanted.files.values()), name=name, ids=contract.IDS[name]
     )
-    absent = {c: ibis.null(kind) for c, kind in wanted.missing.items() if c not in raw.columns}
+    absent = {c: ibis.null(kind) for c, kind in wanted.missing.items()
+              if c not in raw.columns or not raw[c].count().execute()}  # fmt: skip
     return sources.map_columns(
         raw.mutate(**absent) if absent else raw, unreadable, wanted.source,
         name=name, contract=contract.column_names(name),

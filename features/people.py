@@ -14,7 +14,7 @@ KINDS = {"u:": "customer", "v:": "visitor", "s:": "session"}  # mark of a person
 
 def persons(
     events: ir.Table, links: ir.Table, *, customers: ir.Table | None, preferences: ir.Table | None,
-    consent_default: bool,
+    consent_default: bool, as_of_us: int | None = None,
 ) -> ir.Table:  # fmt: skip
     """One row per person: person_index, person, kind, events, consent, joined_us.
 
@@ -26,7 +26,8 @@ def persons(
     A person has events, or a row among the customers, or has answered a question, or is a device
     that refuses: the refusal must be known when it comes back. `person_index` is the place among
     the marked ids, sorted by their bytes. Consent is what the table says, else `consent_default`;
-    `joined_us` is the earliest of a customer's accepted rows.
+    `joined_us` is the earliest of a customer's accepted rows. Who joins after `as_of_us` and has
+    done nothing before is not known yet.
     """
     counted = [events.group_by("person").agg(events=events.count())]
     if preferences is not None:
@@ -39,6 +40,11 @@ def persons(
         said = _said(customers)
         said = ibis.union(said, _refused_devices(links, said))
         people = _consenting(_counted([*counted, _without_events(said)]), said, consent_default)
+        if as_of_us is not None:
+            known = ibis.coalesce(people.joined_us <= as_of_us, True)
+            people = people.filter((people.events > 0) | known).mutate(
+                joined_us=ibis.ifelse(known, people.joined_us, ibis.null("int64"))
+            )
     kinds = ((people.person.startswith(mark), kind) for mark, kind in KINDS.items())
     place = ibis.row_number().over(ibis.window(order_by=people.person))
     people = people.mutate(kind=ibis.cases(*kinds, else_=None), person_index=place.cast("int32"))

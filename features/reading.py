@@ -21,6 +21,7 @@ from features.parts import TableReport, Wanted
 if TYPE_CHECKING:
     from ibis.backends.duckdb import Backend
 
+_TEXT = "string"  # as Ibis writes it
 ROW = 2**40  # a row of the log is the place of its file times this, plus its place in the file
 Digests = dict[str, list[tuple[str, Path, str]]]  # table -> files: name, place, SHA-256
 
@@ -161,7 +162,10 @@ def _wanted(
 def _missing_columns(
     connection: Backend, home: Home, wanted: Sequence[Wanted], digests: Sequence[str]
 ) -> list[dict[str, str]]:
-    """Of every file the columns that only others have, with a type. A file is looked at once."""
+    """Of every file the columns that only others have, or that are text in it alone, with a type.
+
+    A CSV file in which a column is empty says that it is text. A file is looked at once.
+    """
     book = home.parts / "columns.json"
     known = json.loads(book.read_text()) if book.exists() else {}
     keys = [f"{digest} {one.source.format} {one.source.table}"
@@ -174,8 +178,14 @@ def _missing_columns(
         write_json(book, kept)
     columns: dict[str, str] = {}
     for key in keys:
-        columns = {**kept[key], **columns}
-    return [{c: t for c, t in columns.items() if c not in kept[key]} for key in keys]
+        told = {c: kind for c, kind in kept[key].items() if kind != _TEXT}
+        columns = {**kept[key], **columns, **{c: k for c, k in told.items()
+                                              if columns.get(c, _TEXT) == _TEXT}}  # fmt: skip
+    return [
+        {c: kind for c, kind in columns.items() if kept[key].get(c, _TEXT) == _TEXT != kind
+         or c not in kept[key]}
+        for key in keys
+    ]  # fmt: skip
 
 
 def _write_rejects(connection: Backend, files: Sequence[Path], rejects: Path) -> None:
@@ -190,7 +200,7 @@ def _write_rejects(connection: Backend, files: Sequence[Path], rejects: Path) ->
 def _forget_others(home: Home, used: set[str]) -> None:
     """Parts that this config no longer asks for."""
     for directory in home.parts.iterdir():
-        if directory.is_dir() and directory.name not in used:
+        if directory.is_dir() and directory.name not in used and directory.name[0] != ".":
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -90,7 +91,10 @@ def spark_engine(scratch: Path, options: EngineOptions) -> Iterator[SparkEngine]
         builder = builder.config(key, value)
     session = builder.getOrCreate()
     try:
-        with connected(scratch, options) as connection:
-            yield SparkEngine(session, connection, scratch)
+        with (
+            TemporaryDirectory(dir=scratch, prefix="spark-") as kept,
+            connected(scratch, options) as connection,
+        ):
+            yield SparkEngine(session, connection, Path(kept))
     finally:
         session.stop()

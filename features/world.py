@@ -24,3 +24,9 @@ class World:
     persons: ir.Table
     items: ir.Table
     log: ir.Table
+
+    @property
+    def links(self) -> ir.Table:
+        """Devices and the customers that they were linked with."""
+        assert self.clean.links is not None  # cleaning has found who is who
+        return self.clean.links

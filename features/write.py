@@ -42,7 +42,7 @@ def write_world(
         persons = read_ids(engine, world.persons.select("person", "person_index"))
         arrays.save(IdTable.sorted(persons), directory / "person_ids")
         _devices(engine, world, directory, IdTable.sorted(persons))
-        engine.write(_links(world), directory / "links.parquet", ["device", "user_id"])
+        engine.write(world.links, directory / "links.parquet", ["device", "user_id"])
         timelines = read_timelines(engine, world.log, len(persons), len(items))
         arrays.save(timelines, directory / "timelines")
     with timed("people"):
@@ -93,17 +93,12 @@ def _catalogue(
 
 def _devices(engine: Engine, world: World, directory: Path, persons: IdTable) -> None:
     """The visitors whose events belong to a customer, so that serving finds them."""
-    merged = engine.collect(identity.devices(_links(world)).order_by("device"))
+    merged = engine.collect(identity.devices(world.links).order_by("device"))
     visitors = merged.filter(np.char.startswith(_texts(merged["device"]), "v:"))
     rows = persons.indices(visitors["person"].to_pylist())
     known = np.flatnonzero(rows >= 0)
     ids = fixed_width(visitors["device"].take(known)) if known.size else np.empty(0, "S1")
     arrays.save(Devices(IdTable.sorted(ids), rows[known]), directory / "devices")
-
-
-def _links(world: World) -> ir.Table:
-    assert world.clean.links is not None  # cleaning has found who is who
-    return world.clean.links
 
 
 def _texts(column: Any) -> Any:

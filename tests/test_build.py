@@ -1,5 +1,6 @@
 """The build: from a log to a feature set, the same for the same inputs, nothing half written."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from typing import ClassVar
 
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from features.build import input_digest
+from features.build import build, input_digest
 from features.config import ConfigError
+from features.person_columns import PERSON_FEATURES
 from features.reading import TooManyRejects, file_digests
 
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
@@ -121,6 +123,7 @@ class TestAsOf:
     SAID = ({"user_id": "w", "question": "topic", "answer": "art", "answered_at": NOW - DAY},)
     LINKED = ({"visitor_id": "z", "user_id": "w", "linked_at": NOW - DAY, "unlinked_at": None},)
     AFTER: ClassVar = {
+        "customers": ({"user_id": "joins later", "joined_at": NOW + DAY},),
         "preferences": ({"user_id": "w", "question": "topic", "answer": "food",
                          "answered_at": NOW + DAY}, {"user_id": "later", "question": "topic",
                          "answer": "food", "answered_at": NOW + DAY}),
@@ -128,6 +131,7 @@ class TestAsOf:
                         "unlinked_at": None}, {"visitor_id": "z", "user_id": "w", "linked_at":
                         NOW - DAY, "unlinked_at": NOW + DAY}),
     }  # fmt: skip
+    JOINED = ({"user_id": "w", "joined_at": NOW - 9 * DAY},)
     SEGMENTS = ({"name": "artists", "declared": "topic"}, {"learned": 2})
 
     @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -143,6 +147,8 @@ class TestAsOf:
             said = [*self.SAID, *extra.get("preferences", ())]
             sources = {"events": shop.file("l.parquet", [*later, *past] if future else past),
                        "items": {"derive_from": "events", "columns": columns},
+                       "customers": shop.file("c.parquet",
+                                              [*self.JOINED, *extra.get("customers", ())]),
                        "identities": shop.file("i.parquet", linked),
                        "preferences": shop.file("p.parquet", said)}  # fmt: skip
             builds.append(shop.build(sources, as_of=NOW, segments=list(self.SEGMENTS)))
@@ -179,7 +185,44 @@ class TestWhatCannotHaveHappened:
         assert not features.manifest["published_later_than_seen"]
 
 
+class TestSeveralBuilds:
+    def test_two_at_once_wait_for_one_another(self, shop):
+        sources = {"events": shop.file("l.parquet", [event(n, 1) for n in "abc"])}
+        config = shop.config(sources)
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(build, config, shop.base, shop.home) for _ in range(2)]
+        assert both[0].result().digest == both[1].result().digest
+        assert len(list(shop.home.feature_sets.iterdir())) == 1
+
+    def test_one_that_fails_leaves_no_scratch_behind(self, shop):
+        sources = {"events": shop.file("l.parquet", [event()])}
+        with pytest.raises(ValueError, match="before the first event"):
+            shop.build(sources, as_of=NOW - DAY)
+        assert list(shop.home.scratch().iterdir()) == []
+
+    def test_one_of_the_future_is_refused(self, shop):
+        with pytest.raises(ValueError, match="is in the future"):
+            shop.build({"events": shop.file("l.parquet", [event()])}, as_of=NOW + DAY, now=NOW)
+
+    def test_one_of_the_past_knows_nothing_of_those_that_came_before_it(self, new_shop):
+        rows = [event(f"i{n % 5}", n / 4, user_id=f"u{n % 9}") for n in range(60)]
+        then = []
+        for shop, earlier in ((new_shop(), False), (new_shop(), True)):
+            sources = {"events": shop.file("l.parquet", rows)}
+            if earlier:
+                shop.build(sources, segments=[{"learned": 3}])
+            then.append(shop.build(sources, as_of=NOW - 7 * DAY, segments=[{"learned": 3}]))
+        assert content(then[0]) == content(then[1])
+
+
 class TestPeople:
+    def test_have_a_row_each_with_every_feature_once(self, shop):
+        features = shop.build({"events": shop.file("l.parquet", [event()])})
+        about = ["person_index", "person", "kind", "consent", "joined_us"]
+        assert features.table("persons").columns.tolist() == [
+            *about, *PERSON_FEATURES, "stage", "segment",
+        ]  # fmt: skip
+
     def test_a_visitors_past_belongs_to_the_customer_it_turned_out_to_be(self, shop):
         rows = [event("a", 3, user_id=None, visitor_id="v"), event("b", 2, visitor_id="v"),
                 event("c", 1, user_id=None, visitor_id="other")]  # fmt: skip

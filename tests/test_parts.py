@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,25 +84,46 @@ class TestOnce:
         assert set(channels[0]) == {None}
         assert set(channels[1]) == {"app"}
 
+    def test_a_day_on_which_a_csv_column_is_empty_keeps_its_type(self, shop):
+        head = "occurred_at,event_type,item_id,user_id,q,p\n"
+        shop.file("day-0.csv", head)
+        shop.file("day-1.csv", head + "2024-06-01 10:00:00,buy,a,u,2,1.5\n")
+        shop.file("day-2.csv", head + "2024-06-02 10:00:00,buy,a,u,,1.5\n")
+        names = ("occurred_at", "event_type", "item_id", "user_id")
+        columns = {name: name for name in names} | {"value": "q * p"}
+        config = shop.config({"events": {"path": "day-*.csv", "columns": columns}})
+        tables = read_tables(config, shop.home, file_digests(config, shop.base))
+        values = [pq.read_table(file)["value"].to_pylist() for file in tables.files["events"]]
+        assert values == [[], [3.0], [None]]
+
 
 class TestManyDaysAreOneLog:
     def test_day_by_day_and_at_once_give_the_same_feature_set(self, new_shop):
-        """Duplicates, returns and sessions across the days' edge are found either way."""
+        """Duplicates, returns and spellings across the edge of days are found either way."""
         logs = [day(number) for number in range(4)]
         logs[2].append(logs[1][3])  # delivered again a day later
         logs[3].append(logs[0][0] | {"event_type": "return"})
+        logs[3].append(logs[0][0] | {"item_id": "I1", "occurred_at": START + 3.5 * DAY})
         grown, whole = new_shop(), new_shop()
+        items = {"derive_from": "events", "columns": {"title": "'item ' || item_id"}}
+        sources = {"events": {"path": "day-*.parquet"}, "items": items}
+        more = {"contract": {"max_rejected_share": 0.5},
+                "segments": [{"name": "busy", "rule": "events > 12"}]}  # fmt: skip
         for number, rows in enumerate(logs):
             grown.file(f"day-{number}.parquet", rows)
-            built = grown.build({"events": {"path": "day-*.parquet"}},
-                                contract={"max_rejected_share": 0.5})  # fmt: skip
+            built = grown.build(sources, **more)
             whole.file(f"day-{number}.parquet", rows)
-        at_once = whole.build({"events": {"path": "day-*.parquet"}},
-                              contract={"max_rejected_share": 0.5})  # fmt: skip
+        at_once = whole.build(sources, **more)
         assert built.digest == at_once.digest
-        assert built.manifest["removed"] == at_once.manifest["removed"]
-        assert built.manifest["removed"]["exact duplicate"] == 1
-        for name in ("items", "persons", "events", "popularity", "removed"):
-            mine, theirs = (pq.read_table(one.directory / f"{name}.parquet")
-                            for one in (built, at_once))  # fmt: skip
-            assert mine.equals(theirs), name
+        assert built.manifest["removed"] == {"exact duplicate": 1, "return": 1}
+        assert built.manifest["respelled_items"] == 1
+        for key in ("removed", "stages", "segments", "profile", "rows", "links"):
+            assert built.manifest[key] == at_once.manifest[key], key
+        files = [sorted(file for file in one.directory.rglob("*") if file.suffix in
+                        (".parquet", ".npy")) for one in (built, at_once)]  # fmt: skip
+        assert len(files[0]) == len(files[1]) > 20
+        for mine, theirs in zip(*files, strict=True):
+            if mine.suffix == ".npy":
+                np.testing.assert_array_equal(np.load(mine), np.load(theirs), err_msg=mine.name)
+            else:
+                assert pq.read_table(mine).equals(pq.read_table(theirs)), mine.name

@@ -18,9 +18,13 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
     ids:    per person the marked ids that are given (u:customer, v:visitor), the surest first
     recent: per person the items of the current session, oldest first
 
-    The history is that of the first id that has one; whoever refuses under any id has refused.
+    The history is that of the first id that has one; whoever refuses under any id has refused. A
+    visitor is the customer that it was linked with, unless the request says who it is: on a device
+    that passes from hand to hand nobody gets another's history.
     """
-    flat = bundle.rows([one for person in ids for one in person])
+    flat_ids = [one for person in ids for one in person]
+    named = [any(one.startswith("u:") for one in person) for person in ids for _ in person]
+    flat = np.where(named, bundle.persons.indices(flat_ids), bundle.rows(flat_ids))
     ends = np.cumsum([len(person) for person in ids], dtype=np.int64)[:-1]
     rows = np.full(len(ids), -1, dtype=np.int32)
     consent = np.full(len(ids), bundle.config.shop.consent_default == "yes")
