@@ -99,7 +99,7 @@ def build(
         features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
     show.event_types(features.manifest["event_types"], shop)
     show.removed(features.manifest["removed"], features.manifest["respelled_items"])
-    show.everybody(features.manifest)
+    show.everybody(features.manifest, shop)
     show.inert(shop)
     show.console.print(
         f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from features.config import Config
 from features.home import Progress as Tell
+from features.options import DeclaredSegment
 from features.parts import TableReport
 from training.evaluation.evidence import Gain
 
@@ -108,13 +109,20 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
     console.print("cleaning took out: " + ("; ".join(parts) or "nothing"))
 
 
-def everybody(manifest: Mapping[str, Any]) -> None:
+def everybody(manifest: Mapping[str, Any], config: Config) -> None:
     """Who the people are: links, stages, segments, robots."""
     links, robots = manifest["links"], manifest["robots"]
     found = (f"{people:,} {name}" for name, people in manifest["stages"].items() if people)
     console.print(f"stages: {', '.join(found)}")
     for name in manifest["segments"]:
         console.print(f"segment [bold]{name}[/bold]: {manifest['segment_lines'][name]}")
+    for spec in config.segments:
+        if isinstance(spec, DeclaredSegment) and spec.declared not in manifest["questions"]:
+            known = ", ".join(manifest["questions"]) or "none"
+            console.print(
+                f"segment {spec.name}: nobody answers {spec.declared!r}; questions with answers: "
+                f"{known}", style="yellow",
+            )  # fmt: skip
     if links["links_in_force"]:
         console.print(
             f"links: {links['merged_devices']:,} devices joined with their customers, "

@@ -86,6 +86,13 @@ def declared_of(told: pa.Table, n_persons: int, n_categories: int) -> Declared:
     )  # fmt: skip
 
 
+def questions(told: pa.Table) -> dict[str, int]:
+    """Question -> how many people answer it now."""
+    found = told.group_by("question").aggregate([("person_index", "count_distinct")])
+    names, people = found["question"].to_pylist(), found["person_index_count_distinct"].to_pylist()
+    return dict(sorted(zip(names, people, strict=True)))
+
+
 def counts(told: pa.Table) -> dict[str, int]:
     """How many answers count, of how many people, and how many of them name no category."""
     return {

@@ -43,7 +43,8 @@ class People:
 
     table:   one row per person, as `persons.parquet` has it
     learned: place of a learned segment in the config -> its groups
-    prices:  reference prices of items        links, about_answers: counts for the manifest
+    prices:  reference prices of items
+    links, about_answers, questions: counts for the manifest
     lines:   segment -> what sets it apart, in words
     """
 
@@ -57,6 +58,7 @@ class People:
     prices: ir.Table
     links: dict[str, int]
     about_answers: dict[str, int]
+    questions: dict[str, int]
 
     def stage_sizes(self) -> dict[str, int]:
         """Stage -> people, in the order of the life cycle."""
@@ -109,6 +111,7 @@ def describe(engine: Engine, config: Config, world: World, before: FeatureSet | 
         segments=segments, declared=declared, learned=found.learned,
         lines=_lines(segments, columns, found), prices=prices, links=links,
         about_answers={} if said is None else answers.counts(said),
+        questions={} if said is None else answers.questions(said),
     )  # fmt: skip
 
 

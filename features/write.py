@@ -58,7 +58,8 @@ def write_world(
     return {
         "event_types": dict(sorted(counts.items())), "links": people.links,
         "stages": people.stage_sizes(), "segments": people.segment_sizes(),
-        "segment_lines": people.lines, "answers": people.about_answers, **about_items,
+        "segment_lines": people.lines, "answers": people.about_answers,
+        "questions": people.questions, **about_items,
         "rows": {
             "read": world.tables.report("events").read, "clean": sum(counts.values()),
             "removed": removed, "with_signal": len(timelines.items), "people": len(persons),
