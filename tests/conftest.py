@@ -1,6 +1,7 @@
 """What the tests of the feature layer share: one engine, and a small shop to read or build."""
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+import feeds
 from features.build import build
 from features.config import load_config
 from features.contract import TABLES
@@ -121,3 +123,17 @@ def shop(tmp_path: Path, engine: Any) -> SmallShop:
 def new_shop(tmp_path_factory: pytest.TempPathFactory, engine: Any) -> Callable[[], SmallShop]:
     """A shop of its own for every call: hypothesis runs one test many times."""
     return lambda: SmallShop(tmp_path_factory.mktemp("shop"), engine)
+
+
+@pytest.fixture
+def run(capfd: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+    """Run one command in this process; returns exit code, standard output, standard error."""
+
+    def _run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["feeds", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            sys.exit(feeds.main())
+        out, err = capfd.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return _run

@@ -12,25 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import feeds
 from training.batch import Wish, rank_people
 from training.bundle import open_bundle
 
 BIN = Path(sys.executable).parent
-
-
-@pytest.fixture
-def run(capfd, monkeypatch):
-    """Run one command in this process; returns exit code, standard output, standard error."""
-
-    def _run(*words):
-        monkeypatch.setattr(sys, "argv", ["feeds", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            sys.exit(feeds.main())
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return _run
 
 
 @pytest.fixture

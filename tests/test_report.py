@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -11,7 +10,6 @@ import ibis
 import pyarrow as pa
 import pytest
 
-import feeds
 from command import plots
 from command.facts import attention, headlines
 from command.report import seen_in, write_page
@@ -303,20 +301,6 @@ class TestBefore:
         )
         with pytest.raises(ValueError, match="delete its directory under"):
             seen_in(config, {"digest": "x" * 64}, home)
-
-
-@pytest.fixture
-def run(capfd, monkeypatch):
-    """Run one command in this process; returns exit code, standard output, standard error."""
-
-    def _run(*words):
-        monkeypatch.setattr(sys, "argv", ["feeds", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            sys.exit(feeds.main())
-        out, err = capfd.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return _run
 
 
 class TestCommand:
