@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from features.catalogue import category_path
 from features.declared import Declared
+from features.identity import with_owner
 
 _TOPIC = ["person_index", "question", "topic"]
 
@@ -34,7 +35,7 @@ def answers(
     persons:     person_index, person        categories: as `catalogue.categories` has them
     less:        the questions whose answers ask for less of a category
     """
-    known = _with_person(preferences.filter(preferences.answered_us <= as_of_us), devices)
+    known = with_owner(preferences.filter(preferences.answered_us <= as_of_us), devices)
     known = known.join(persons.select("person", "person_index"), "person")
     asks_less = known.question.isin(list(less)) if less else ibis.literal(False)
     known = known.mutate(folded=_folded(known.answer), less=asks_less)
@@ -47,14 +48,6 @@ def answers(
     return kept.select(
         "person_index", "question", "answer", "answered_us", "category_index", "less"
     ).distinct()
-
-
-def _with_person(preferences: ir.Table, devices: ir.Table) -> ir.Table:
-    """Add `person`: the customer, else the one whose device it is, else the visitor."""
-    keyed = preferences.mutate(device="v:" + preferences.visitor_id)
-    joined = keyed.left_join(devices.select("device", owner="person"), "device")
-    person = ibis.coalesce("u:" + joined.user_id, joined.owner, joined.device)
-    return joined.mutate(person=person)  # a selected one could not be joined on: Ibis 12 refuses
 
 
 def _names(categories: ir.Table) -> ir.Table:

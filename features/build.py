@@ -96,21 +96,21 @@ def build(
     progress("looking for changes", 0.0)
     with home.locked():
         digests = file_digests(config, base)
-        target = home.feature_sets / input_digest(config, base, digests, as_of)[:16]
+        digest = input_digest(config, base, digests, as_of)
+        target = home.feature_sets / digest[:16]
         if (target / "manifest.json").exists():
             found = FeatureSet.open(target)
             if (found.manifest["later_us"] or to_us(now)) >= to_us(now):
                 return found
-        _build(config, base, home, digests, as_of=as_of, now=now, progress=progress)
+        _build(config, base, home, digests, digest=digest, as_of=as_of, now=now, progress=progress)
     progress("built", 1.0)
     return FeatureSet.open(target)
 
 
 def _build(
-    config: Config, base: Path, home: Home, digests: Digests, *, as_of: datetime | None,
-    now: datetime, progress: Progress,
+    config: Config, base: Path, home: Home, digests: Digests, *, digest: str,
+    as_of: datetime | None, now: datetime, progress: Progress,
 ) -> None:  # fmt: skip
-    digest = input_digest(config, base, digests, as_of)
     target = home.feature_sets / digest[:16]
     before = previous(home, target)
     steps = Steps(progress)

@@ -10,11 +10,9 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from features.types import DAY_US
+from features.types import DAY_US, HOUR_US, MINUTE_US, ORDER, SECOND_US
 
 NON_PRODUCT, DUPLICATE, NEAR_DUPLICATE = "non-product", "exact duplicate", "near duplicate"
-ORDER = ("occurred_us", "sequence", "row")  # equal times: as the log says, else as in the file
-SECOND_US, MINUTE_US, HOUR_US = 1_000_000, 60_000_000, 3_600_000_000
 _CLOCKS = (SECOND_US, MINUTE_US, HOUR_US, DAY_US)  # what times are rounded to, if to anything
 
 

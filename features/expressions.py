@@ -70,12 +70,14 @@ def column_names(sql: str) -> set[str]:
     return {_root(c) for c in sqlglot.parse_one(sql, dialect="duckdb").find_all(exp.Column)}
 
 
-def unknown_name(name: str, known: list[str], what: str = "column") -> str:
-    """What to tell somebody who named something that the source does not have."""
+def unknown_name(
+    name: str, known: list[str], what: str = "column", owner: str = "the source"
+) -> str:
+    """What to tell somebody who named something that `owner` does not have."""
     near = get_close_matches(name.lower(), [k.lower() for k in known], n=1)
     guess = [k for k in known if near and k.lower() == near[0]]
     hint = f" Did you mean {guess[0]!r}?" if guess else ""
-    return f"the source has no {what} {name!r}; it has {known}.{hint}"
+    return f"{owner} has no {what} {name!r}; it has {known}.{hint}"
 
 
 def _tree(text: str, where: str) -> exp.Expr:

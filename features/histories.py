@@ -12,12 +12,11 @@ import pyarrow as pa
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.cleaning import ORDER
 from features.engine import Engine
 from features.online import ages_in_days, decayed
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import Bytes, IdTable, Int64, UserItemMatrix
+from features.types import ORDER, Bytes, IdTable, Int64, UserItemMatrix
 
 _BINARY = pa.large_binary()
 _ROWS = 50_000  # texts turned into bytes at a time

@@ -64,9 +64,14 @@ def with_person(rows: ir.Table, links: ir.Table) -> ir.Table:
 
     rows: user_id, visitor_id and, where the table has one, session_id
     """
+    return with_owner(rows, devices(links))
+
+
+def with_owner(rows: ir.Table, merged: ir.Table) -> ir.Table:
+    """As `with_person`; `merged`: the `devices` that have one customer."""
     anonymous = ibis.ifelse(rows.user_id.isnull(), _device(rows), ibis.null("string"))
     keyed = rows.mutate(device=anonymous)
-    joined = keyed.left_join(devices(links), "device")
+    joined = keyed.left_join(merged, "device")
     person = ibis.coalesce("u:" + joined.user_id, joined.person, joined.device)
     found = joined.mutate(person=person)  # no bare join: it may be joined with what is made of it
     return found.select(*rows.columns, "person")

@@ -19,8 +19,8 @@ from features.engine import number
 from features.online import DIGITS, DISCOUNTED, interest_rates
 from features.options import Signal
 from features.person_columns import PERSON_FEATURES
-from features.types import DAY_US
-from features.zones import HOUR_US, changes
+from features.types import DAY_US, HOUR_US
+from features.zones import changes
 
 if TYPE_CHECKING:
     from features.config import Shop

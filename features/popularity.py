@@ -19,9 +19,8 @@ from features.engine import number
 from features.online import ages_in_days, signal_rates
 from features.options import PopularityTables, Signal
 from features.timelines import Timelines
-from features.types import DAY_US, Float32
+from features.types import DAY_US, HOUR_US, Float32
 
-HOUR_US = 3_600_000_000
 PRIOR_EVENTS = 5  # added to both sides of a rise: from 1 to 3 events is no trend
 
 

@@ -9,10 +9,9 @@ import ibis
 import ibis.expr.types as ir
 
 from features import cleaning
-from features.cleaning import HOUR_US, MINUTE_US, SECOND_US
 from features.engine import number
 from features.options import Robots
-from features.types import DAY_US
+from features.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 
 QUANTILES = (0.1, 0.5, 0.6)  # of the gaps: their spread lies between the first and the last
 _NORMAL = 1.5349  # that distance in a normal distribution, in standard deviations

@@ -256,7 +256,8 @@ class _Reader:
 
         known = {name.lower(): name for name in self.columns}
         if node.name.lower() not in known:
-            raise ValueError(f"{self.where}: {unknown_name(node.name, list(self.columns))}")
+            told = unknown_name(node.name, list(self.columns), "feature", "a person")
+            raise ValueError(f"{self.where}: {told}")
         return known[node.name.lower()]
 
     def _error(self, told: str) -> ValueError:

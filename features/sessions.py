@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.types import Int32, Int64
+from features.types import MINUTE_US, ORDER, Int32, Int64
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 # Ibis is imported inside functions: serving counts the sessions of one person without it.
-
-_MINUTE_US = 60_000_000
-_ORDER = ("occurred_us", "sequence", "row")  # of events; those without a sequence come last
 
 
 def with_session(rows: ir.Table, gap_minutes: float) -> ir.Table:
@@ -60,7 +57,7 @@ def session_numbers(
 
 
 def _gap_us(gap_minutes: float) -> int:
-    return max(round(gap_minutes * _MINUTE_US), 1)
+    return max(round(gap_minutes * MINUTE_US), 1)
 
 
 def _stretch(rows: ir.Table, gap_us: int) -> ir.IntegerValue:
@@ -85,14 +82,14 @@ def _stretches(rows: ir.Table, own: list[str]) -> ir.Table:
          "sequence": rows.sequence, "row": rows.row}
     ).min()  # fmt: skip
     found = grouped.agg(first_row=first, last_us=last_us)
-    return found.mutate(**{name: found.first_row[name] for name in _ORDER}).drop("first_row")
+    return found.mutate(**{name: found.first_row[name] for name in ORDER}).drop("first_row")
 
 
 def _numbered(stretches: ir.Table, own: list[str], gap_us: int) -> ir.Table:
     """The number of the session of each stretch: how many begin before the one it belongs to."""
     import ibis
 
-    order = [name for name in _ORDER if name in stretches.columns]
+    order = [name for name in ORDER if name in stretches.columns]
     before = stretches.last_us.lag().over(ibis.window(group_by=own, order_by=order))
     begun = stretches.mutate(
         begins=before.isnull() | (stretches.occurred_us - before > gap_us)  # per id there is one

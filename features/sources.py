@@ -169,7 +169,7 @@ def _expressions(
         return {column: quoted_name(column) for column in same}
     for column in source.columns:
         if column not in contract:
-            told = unknown_name(column, list(contract)).replace("the source", "the contract")
+            told = unknown_name(column, list(contract), owner="the contract")
             raise ConfigError(f"sources.{name}.columns: {told}")
     return {
         column: parse(text, available, where=f"sources.{name}.columns.{column}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from features.online import ages_in_days, decayed
+from features.online import ages_in_days, decayed, newer_in_pile
 from features.options import Signal
 from features.types import Bool, Histories, Int8, Int32, Int64, gather, row_numbers
 
@@ -69,7 +69,4 @@ class Timelines:
         entries = np.flatnonzero(caps[self.signals])
         of_item = row_numbers(self.indptr)[entries] * self.n_items + self.items[entries]
         pile = of_item * len(signals) + self.signals[entries]
-        order = np.argsort(pile, kind="stable")  # oldest first in every pile
-        ends = np.searchsorted(pile[order], pile[order], side="right")
-        newer = ends - np.arange(len(order)) - 1
-        return entries[order[newer >= caps[self.signals[entries[order]]]]]
+        return entries[newer_in_pile(pile) >= caps[self.signals[entries]]]

@@ -25,7 +25,9 @@ Bool = NDArray[np.bool_]
 Bytes = NDArray[np.bytes_]
 
 MAX_ID = 256  # characters of an id: tables of ids have the width of the longest
-DAY_US = 86_400_000_000  # microseconds in a day
+SECOND_US, MINUTE_US, HOUR_US = 1_000_000, 60_000_000, 3_600_000_000  # in microseconds
+DAY_US = 24 * HOUR_US
+ORDER = ("occurred_us", "sequence", "row")  # of events; none in the sequence: last
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

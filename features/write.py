@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from features import arrays, catalogue, identity, popularity, profile
-from features.cleaning import ORDER
 from features.config import Config
 from features.describe import People, describe
 from features.engine import Engine
@@ -21,7 +20,7 @@ from features.feature_set import Devices, FeatureSet
 from features.histories import fixed_width, read_ids, read_timelines
 from features.reading import ROW
 from features.text_features import item_words, text_features
-from features.types import IdTable
+from features.types import ORDER, IdTable
 from features.world import World
 
 Timed = Callable[[str], AbstractContextManager[None]]

@@ -9,10 +9,8 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from features.types import DAY_US, Int64, from_us
+from features.types import DAY_US, HOUR_US, SECOND_US, Int64, from_us
 
-SECOND_US = 1_000_000
-HOUR_US = 3600 * SECOND_US
 _UNTIL_US = 130 * 365 * DAY_US  # about the year 2100; later clocks are taken not to change
 
 

@@ -17,8 +17,8 @@ from features.person_features import (
     person_features,
     reference_prices,
 )
-from features.types import DAY_US, from_us, to_us
-from features.zones import HOUR_US, changes, local_hours, offset_us, transitions
+from features.types import DAY_US, HOUR_US, from_us, to_us
+from features.zones import changes, local_hours, offset_us, transitions
 
 AS_OF = to_us(datetime(2024, 7, 1, 12, tzinfo=UTC))
 SIGNALS = {"view": Signal(weight=1, half_life_days=10), "buy": Signal(weight=4, had=True),
