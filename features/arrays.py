@@ -1,7 +1,7 @@
 """Frozen dataclasses of arrays on disk: one `.npy` per array, so that workers map one copy.
 
-Arrays and sparse matrices become files, values of other kinds one `values.json`, nested dataclasses
-directories. Nothing is pickled: what is read back is numbers and text, never code.
+Arrays and sparse matrices become files, bytes `.onnx` graphs, values of other kinds one
+`values.json`, nested dataclasses directories. Nothing is pickled: what is read back is numbers and text, never code.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def save(value: Any, directory: Path) -> None:
             for array in _CSR:
                 np.save(directory / f"{name}.{array}.npy", getattr(part, array))
             plain[name] = list(part.shape)
+        elif isinstance(part, bytes):
+            (directory / f"{name}.onnx").write_bytes(part)
         elif is_dataclass(part):
             save(part, directory / name)
         else:
@@ -45,6 +47,8 @@ def load(kind: type[T], directory: Path, *, mapped: bool = True) -> T:
     for name in (field.name for field in fields(kind)):  # type: ignore[arg-type]
         if (directory / f"{name}.npy").exists():
             parts[name] = load_array(directory / f"{name}.npy", mapped)
+        elif (directory / f"{name}.onnx").exists():
+            parts[name] = (directory / f"{name}.onnx").read_bytes()
         elif (directory / name).is_dir():
             parts[name] = load(hints[name], directory / name, mapped=mapped)
         elif (directory / f"{name}.data.npy").exists():

@@ -28,11 +28,11 @@ from features.options import (
     Share,
     Signal,
 )  # fmt: skip
+from features.training_options import Training
 from features.yaml_lines import Loader, line_of
 
 Kind = Literal["product", "article"]
 Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
-RankerName = Literal["popularity", "neighbours", "als"]
 KINDS: tuple[Kind, ...] = ("product", "article")
 RUNGS: tuple[Rung, ...] = ("one_for_all", "context", "segment", "one_to_one")  # by knowledge used
 
@@ -133,40 +133,6 @@ class Placement(Section):
         if self.min_items > self.size:
             raise ValueError(f"min_items {self.min_items} is above size {self.size}")
         return self
-
-
-class PopularityOptions(Section):
-    """Recent popularity: decayed counts (Cormode et al. 2009, forward decay)."""
-
-    half_life_days: list[float] = [0.25, 1, 3, 7, 14, 30, 90]  # the best on the past is taken
-
-
-class NeighboursOptions(Section):
-    """Item neighbours: cosine over decayed histories."""
-
-    neighbours: int = Field(default=500, ge=1)  # kept per item
-
-
-class AlsOptions(Section):
-    """Implicit-feedback ALS (Hu, Koren & Volinsky 2008)."""
-
-    factors: int = Field(default=64, ge=1)
-    regularization: float = Field(default=30.0, gt=0)
-    confidence_scale: float = Field(default=3.0, gt=0)  # alpha in sec. 4, at the mean interest
-    sweeps: int = Field(default=15, ge=1)  # one sweep solves people, then items
-
-
-class Training(Section):
-    """What is fitted, with which options, and how it is measured."""
-
-    rankers: list[RankerName] = ["popularity", "neighbours", "als"]
-    popularity: PopularityOptions = PopularityOptions()
-    neighbours: NeighboursOptions = NeighboursOptions()
-    als: AlsOptions = AlsOptions()
-    test_days: float | None = Field(default=None, gt=0)  # None: a tenth of the log, 1 to 28 days
-    test_people: int = Field(default=20_000, ge=1)  # at most so many are asked, drawn by the seed
-    bootstrap_draws: int = Field(default=1000, ge=100)
-    seed: int = 0
 
 
 class Tracking(Section):

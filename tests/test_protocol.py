@@ -163,7 +163,7 @@ def test_personal_rankers_beat_popularity_where_tastes_differ():
     config = worlds.config(training={"als": {"factors": 2, "regularization": 1}})
     split = time_split(log(*rows), CUT)
     fitted = {
-        name: fit(name, split.past, CUT, config.training, config.signals)
+        name: fit(name, worlds.past(split.past, CUT), config.training)
         for name in ("popularity", "als", "neighbours")
     }
     task = {t.name: t for t in protocol.tasks(split, config, Shelf())}["discovery"]

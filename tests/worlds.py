@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +12,8 @@ from features.config import Config
 from features.options import Signal
 from features.timelines import Timelines
 from features.types import DAY_US, Ragged
+from training.item_facts import ItemFacts
+from training.past import Past
 from training.queries import queries_for
 from training.rankers.base import Queries
 
@@ -45,6 +49,12 @@ def timelines(
     return Timelines(
         ragged.indptr, ragged.values, signals, occurred, sessions.astype(np.int32), n_items
     )
+
+
+def past(log: Timelines, now_us: int = NOW_US, **parts: Any) -> Past:
+    """What a fit may look at: this log, items without properties unless `parts` has `items`."""
+    items = parts.pop("items", ItemFacts.unknown(log.n_items))
+    return replace(Past.plain(log, now_us, SIGNALS, items), **parts)
 
 
 def two_tastes() -> Timelines:

@@ -17,7 +17,6 @@ from features.config import Config, RankerName, Rung
 from features.feature_set import FeatureSet
 from features.home import Home, Progress, silent, written_beside
 from features.split import cut_for_test, time_split
-from features.timelines import Timelines
 from features.types import from_us
 from training import bundle as bundles
 from training.bundle import alone
@@ -25,6 +24,8 @@ from training.catalogue import Catalogue
 from training.evaluation import evidence, protocol
 from training.evaluation.protocol import Outcome
 from training.fitting import CannotFit, fit
+from training.item_facts import ItemFacts
+from training.past import Past
 from training.plots import comparison
 from training.policy import Step
 from training.rankers.base import Ranker
@@ -66,8 +67,9 @@ def train(
     names = list(dict.fromkeys([*(rankers or config.training.rankers), evidence.FLOOR]))
     measured = measure(config, features, names, _part(progress, 0.3, 0.6))
     refitting = _part(progress, 0.6, 0.8)
-    timelines, moment = features.timelines, features.as_of_us
-    fitted, skipped = _fit_all(names, timelines, moment, config, refitting)
+    items, moment = ItemFacts.of(features), features.as_of_us
+    past = Past.plain(features.timelines, moment, config.signals, items, seed=config.training.seed)
+    fitted, skipped = _fit_all(names, past, config, refitting)
     ladder = evidence.choose_ladder(measured.gains, list(fitted))
     measured = replace(measured, ladder=ladder)
     progress("recording", 0.8)
@@ -85,7 +87,9 @@ def measure(
     """
     cut = cut_for_test(features.timelines, config.training.test_days)
     split = time_split(features.timelines, cut)
-    fitted, _ = _fit_all(names, split.past, cut, config, _part(progress, 0.0, 0.5))
+    items = ItemFacts.of(features)
+    past = Past.plain(split.past, cut, config.signals, items, seed=config.training.seed)
+    fitted, _ = _fit_all(names, past, config, _part(progress, 0.0, 0.5))
     progress("judging on what came after", 0.5)
     catalogue = Catalogue.of(features, config.shop.currency)
     asked = protocol.tasks(split, config, catalogue)
@@ -102,8 +106,7 @@ def measure(
 
 
 def _fit_all(
-    names: Sequence[RankerName], timelines: Timelines, as_of_us: int, config: Config,
-    progress: Progress,
+    names: Sequence[RankerName], past: Past, config: Config, progress: Progress
 ) -> tuple[dict[RankerName, Ranker], dict[str, str]]:  # fmt: skip
     """Every ranker that can be fitted, and why the others cannot."""
     fitted: dict[RankerName, Ranker] = {}
@@ -111,7 +114,7 @@ def _fit_all(
     for place, name in enumerate(names):
         progress(f"fitting {name}", place / len(names))
         try:
-            fitted[name] = fit(name, timelines, as_of_us, config.training, config.signals)
+            fitted[name] = fit(name, past, config.training)
         except CannotFit as error:
             skipped[name] = str(error)
     return fitted, skipped

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
+import scipy.sparse as sp
 
 from features.config import RUNGS, RankerName, Rung
 from features.types import Bool, Float32, Histories, Int8, Int32, Int64, Ragged, row_numbers
@@ -43,6 +44,8 @@ class Reason(IntEnum):
     no_opinion = 7
     too_few_items = 8
     nothing_allowed = 9
+    known_segment = 10
+    told_us = 11  # no history, but answers
 
 
 @dataclass(frozen=True)
@@ -137,10 +140,20 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
 
     A rung is not on the ladder when no ranker was fitted for it, or none paid when measured.
     """
-    session = np.diff(people.queries.histories.indptr) > people.queries.session_start
-    past = people.queries.session_start > 0
-    knowledge = {CONTEXT: session, ONE_TO_ONE: past & people.consent}
-    why = {CONTEXT: Reason.current_session, ONE_TO_ONE: Reason.known_history}
+    queries = people.queries
+    session = np.diff(queries.histories.indptr) > queries.session_start
+    past = queries.session_start > 0
+    told = np.diff(queries.declared.indptr) > 0
+    knowledge = {
+        CONTEXT: session,
+        SEGMENT: (queries.segment >= 0) & people.consent,
+        ONE_TO_ONE: (past | told) & people.consent,
+    }
+    why = {
+        CONTEXT: Reason.current_session,
+        SEGMENT: Reason.known_segment,
+        ONE_TO_ONE: np.where(past, Reason.known_history, Reason.told_us),
+    }
     rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
     reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
     for rung, known in knowledge.items():
@@ -149,7 +162,8 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
         elif all(step.rung != RUNGS[rung] for step in ladder):
             reasons[known] = Reason.not_on_ladder
         else:
-            rungs[known], reasons[known] = rung, why[rung]
+            rungs[known] = rung
+            reasons[known] = np.broadcast_to(why[rung], known.shape)[known]
     reasons[past & ~people.consent] = Reason.no_consent
     return rungs, reasons
 
@@ -162,10 +176,28 @@ def kept_away(people: People, terms: Terms) -> Ragged:
 def known_of(people: People) -> Queries:
     """What may be used: without consent only the current session."""
     queries = people.queries
-    starts = np.where(people.consent, 0, queries.session_start)
-    if not starts.any():
+    if people.consent.all():
         return queries
-    return Queries(queries.histories.since(starts), queries.session_start - starts)
+    starts = np.where(people.consent, 0, queries.session_start)
+    without = replace(
+        queries,
+        histories=queries.histories.since(starts),
+        session_start=queries.session_start - starts,
+    )
+    return _silenced(without, ~people.consent)
+
+
+def _silenced(queries: Queries, rows: Bool) -> Queries:
+    """Of the named rows neither segment nor stage nor what they told us is known."""
+    if not rows.any():
+        return queries
+    kept = sp.diags((~rows).astype(np.float32))
+    return replace(
+        queries,
+        segment=np.where(rows, -1, queries.segment).astype(np.int16),
+        stage=np.where(rows, -1, queries.stage).astype(np.int8),
+        declared=sp.csr_matrix(kept @ queries.declared, dtype=np.float32),
+    )
 
 
 def _blocked(histories: Histories) -> Ragged:
@@ -200,7 +232,9 @@ def seen_by(rung: Rung, queries: Queries) -> Queries:
         return queries
     if rung == "context":
         return queries.session_only()
-    return Queries.of_strangers(len(queries), queries.histories.n_items)
+    if rung == "segment":
+        return queries.session_and_segment()
+    return Queries.of_strangers(len(queries), queries.histories.n_items, queries.now_us)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def queries_for(
     """
     past = _with_strangers(timelines, persons)
     together = with_present(past, recent, now_us, session_signal)
-    return Queries(together.histories(now_us, signals), np.diff(past.indptr))
+    return Queries.plain(together.histories(now_us, signals), np.diff(past.indptr), now_us)
 
 
 def with_present(

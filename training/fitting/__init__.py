@@ -1,33 +1,25 @@
-"""Fitting: one file per algorithm, a feature set's arrays in, a fitted ranker out."""
+"""Fitting: one file per algorithm, the past in, a fitted ranker out."""
 
 from __future__ import annotations
 
-from features.config import RankerName, Training
-from features.options import Signal
-from features.timelines import Timelines
+from importlib import import_module
+from typing import cast
+
+from features.home import Progress, silent
+from features.training_options import RankerName, Training
+from training.past import Past
 from training.rankers.base import Ranker
 
 
 class CannotFit(ValueError):
-    """This ranker cannot be fitted on this log; the message says why."""
+    """This ranker cannot be fitted on this log; the message begins with its name and says why."""
 
 
-def fit(
-    name: RankerName, timelines: Timelines, as_of_us: int, options: Training,
-    signals: dict[str, Signal],
-) -> Ranker:  # fmt: skip
-    """Fit the ranker called `name` on everything in `timelines`, as it weighs at `as_of_us`."""
-    if name == "popularity":
-        from training.fitting.popularity import fit_popularity
+def fit(name: RankerName, past: Past, options: Training, progress: Progress = silent) -> Ranker:
+    """Fit the ranker called `name`: `training/fitting/<name>.py` has a function `fit_<name>`.
 
-        return fit_popularity(timelines, as_of_us, options.popularity, signals)
-    interest = timelines.histories(as_of_us, signals).interest()
-    if not interest.nnz:
-        raise CannotFit(f"{name}: nobody has shown interest in anything yet")
-    if name == "neighbours":
-        from training.fitting.neighbours import fit_neighbours
-
-        return fit_neighbours(interest, options.neighbours)
-    from training.fitting.als import fit_als
-
-    return fit_als(interest, options.als, options.seed)
+    Imported here, one by one: torch and LightGBM are loaded only by who needs them. The blend has
+    other inputs and is not fitted here. Raises CannotFit.
+    """
+    function = getattr(import_module(f"training.fitting.{name}"), f"fit_{name}")
+    return cast(Ranker, function(past, getattr(options, name), progress))

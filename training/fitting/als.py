@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
-from features.config import AlsOptions
+from features.home import Progress, silent
+from features.training_options import AlsOptions
+from training.fitting import CannotFit
+from training.past import Past
 from training.rankers.als import AlsRanker
 
 
-def fit_als(interest: sp.csr_matrix, options: AlsOptions, seed: int) -> AlsRanker:
+def fit_als(past: Past, options: AlsOptions, progress: Progress = silent) -> AlsRanker:
     """Alternate least squares over confidence = 1 + alpha * interest / mean interest.
 
     The mean makes alpha mean the same whatever the signals weigh and however fast they fade.
-
-    interest: (n_persons, n_items) CSR float32, rows are people
     """
+    del progress
+    interest, seed = past.interest, past.seed
+    if not interest.nnz:
+        raise CannotFit("als: nobody has shown interest in anything yet")
     scale = options.confidence_scale / float(interest.data.mean())
     confidence = interest.copy()
     confidence.data = 1 + np.float32(scale) * confidence.data

@@ -6,15 +6,21 @@ import numpy as np
 import scipy.sparse as sp
 from implicit.nearest_neighbours import ItemItemRecommender
 
-from features.config import NeighboursOptions
+from features.home import Progress, silent
+from features.training_options import NeighboursOptions
+from training.fitting import CannotFit
+from training.past import Past
 from training.rankers.neighbours import NeighboursRanker
 
 
-def fit_neighbours(interest: sp.csr_matrix, options: NeighboursOptions) -> NeighboursRanker:
-    """Cosine between the items' columns of decayed interest.
-
-    interest: (n_persons, n_items) CSR float32
-    """
+def fit_neighbours(
+    past: Past, options: NeighboursOptions, progress: Progress = silent
+) -> NeighboursRanker:
+    """Cosine between the items' columns of decayed interest."""
+    del progress
+    interest = past.interest
+    if not interest.nnz:
+        raise CannotFit("neighbours: nobody has shown interest in anything yet")
     length = np.sqrt(np.asarray(interest.multiply(interest).sum(axis=0), dtype=np.float64)).ravel()
     scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
     unit = sp.csr_matrix(interest.astype(np.float64) @ sp.diags(scale))

@@ -6,22 +6,25 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.config import PopularityOptions
+from features.home import Progress, silent
 from features.options import Signal
 from features.popularity import recent_popularity
 from features.split import cut_for_test, time_split
 from features.timelines import Timelines
+from features.training_options import PopularityOptions
+from training.past import Past
 from training.rankers.popularity import PopularityRanker
 
 _MOMENTS = 8
 
 
 def fit_popularity(
-    timelines: Timelines, as_of_us: int, options: PopularityOptions, signals: dict[str, Signal]
+    past: Past, options: PopularityOptions, progress: Progress = silent
 ) -> PopularityRanker:
-    """Decayed counts at `as_of_us`, with the half-life that best foretold the last tenth."""
-    half_life = _best_half_life(timelines, options.half_life_days, signals)
-    counts = recent_popularity(timelines, as_of_us, half_life, signals)
+    """Decayed counts at the past's end, with the half-life that best foretold its last tenth."""
+    del progress
+    half_life = _best_half_life(past.timelines, options.half_life_days, past.signals)
+    counts = recent_popularity(past.timelines, past.as_of_us, half_life, past.signals)
     return PopularityRanker(counts, half_life)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.types import Float32, Histories, Int32, Int64, Ragged
+from features.types import Float32, Histories, Int8, Int16, Int32, Int64, Ragged
 from training.rankers.topk import best
 
 Items = slice | NDArray[np.int32]  # a contiguous part of the catalogue, or sorted indices into it
@@ -21,27 +22,55 @@ class Queries:
 
     histories:     items in time order, of all that we may use
     session_start: (n,) int64, offset in each row where the current session begins
+    now_us:        (n,) int64, the moment of asking, microseconds since 1970 UTC
+    segment:       (n,) int16, -1 in none        stage: (n,) int8, index into STAGES, -1 unknown
+    declared:      (n, n_categories) CSR float32, what they told us, already decayed; below 0: less
     """
 
     histories: Histories
     session_start: Int64
+    now_us: Int64
+    segment: Int16
+    stage: Int8
+    declared: sp.csr_matrix
 
     @classmethod
-    def of_strangers(cls, rows: int, n_items: int) -> Queries:
+    def plain(cls, histories: Histories, session_start: Int64, now_us: Int64 | int) -> Queries:
+        """People in no segment, who told us nothing."""
+        n = len(histories)
+        return cls(
+            histories, session_start, np.broadcast_to(np.asarray(now_us, np.int64), (n,)),
+            np.full(n, -1, np.int16), np.full(n, -1, np.int8),
+            sp.csr_matrix((n, 0), dtype=np.float32),
+        )  # fmt: skip
+
+    @classmethod
+    def of_strangers(cls, rows: int, n_items: int, now_us: Int64 | int = 0) -> Queries:
         """`rows` people of whom nothing is known."""
-        return cls(Histories.strangers(rows, n_items), np.zeros(rows, np.int64))
+        return cls.plain(Histories.strangers(rows, n_items), np.zeros(rows, np.int64), now_us)
 
     def __len__(self) -> int:
         return len(self.histories)
 
     def take(self, rows: Int64) -> Queries:
         """The queries of the named rows."""
-        return Queries(self.histories.take(rows), self.session_start[rows])
+        return Queries(
+            self.histories.take(rows), self.session_start[rows], self.now_us[rows],
+            self.segment[rows], self.stage[rows], self.declared[rows],
+        )  # fmt: skip
 
     def session_only(self) -> Queries:
         """What rung `context` may know: the current session and nothing before it."""
         cut = self.histories.since(self.session_start)
-        return Queries(cut, np.zeros(len(self), np.int64))
+        return Queries.plain(cut, np.zeros(len(self), np.int64), self.now_us)
+
+    def session_and_segment(self) -> Queries:
+        """What rung `segment` may know: the current session, and what group the person is of."""
+        return replace(self.session_only(), segment=self.segment, stage=self.stage)
+
+    def told_nothing(self) -> bool:
+        """Has nobody here told us anything about categories?"""
+        return self.declared.nnz == 0
 
 
 @dataclass(frozen=True)
@@ -75,6 +104,8 @@ class Ranker(Protocol):
     """A fitted model: arrays and a `score`."""
 
     knows_strangers: ClassVar[bool]  # has an opinion on an empty history
+    only_had: ClassVar[bool] = False  # speaks of nothing but what the person had before
+    by_segment: ClassVar[bool] = False  # needs no history, but the segment of who asks
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """Score items for each query; higher is better, NaN means no opinion.
@@ -90,6 +121,15 @@ class Ranker(Protocol):
         """
         del own, items
         return None
+
+    def bound(self, others: Mapping[Any, Ranker]) -> Self:
+        """This ranker as it was stored, with the fitted `others` (by name) that it asks."""
+        del others
+        return self
+
+    def stored(self) -> Any:
+        """The dataclass of arrays that a bundle keeps of this ranker."""
+        return self
 
     def anchors(self, queries: Queries, items: Int32) -> Int32:
         """The history item that speaks most for each shown item; -1: not because of the history.
