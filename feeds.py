@@ -15,8 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
-from features.config import Config, RankerName, Rung, load_config
+from features.config import Config, Rung, load_config
 from features.home import Home
+from features.training_options import RankerName
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Ranked feeds that personalise only as far as it pays.")  # fmt: skip

@@ -1,7 +1,8 @@
 """Frozen dataclasses of arrays on disk: one `.npy` per array, so that workers map one copy.
 
 Arrays and sparse matrices become files, bytes `.onnx` graphs, values of other kinds one
-`values.json`, nested dataclasses directories. Nothing is pickled: what is read back is numbers and text, never code.
+`values.json`, nested dataclasses directories. Nothing is pickled: what is read back is numbers,
+text and graphs, never code.
 """
 
 from __future__ import annotations

@@ -174,6 +174,13 @@ def gather(indptr: Int64, rows: NDArray[np.integer]) -> tuple[Int64, Int64]:
     return taken, np.arange(taken[-1]) + np.repeat(indptr[rows] - taken[:-1], lengths)
 
 
+def nothing(rows: int, columns: int) -> sp.csr_matrix:
+    """A (rows, columns) float32 matrix without entries."""
+    indices = np.empty(0, dtype=np.int32)
+    indptr = np.zeros(rows + 1, dtype=np.int32)
+    return sp.csr_matrix((np.empty(0, np.float32), indices, indptr), shape=(rows, columns))
+
+
 @dataclass(frozen=True)
 class Histories:
     """What people did, in time order, as it weighs at one moment; an empty row is a stranger.

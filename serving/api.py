@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from features.config import Kind, RankerName, Rung
+from features.config import Kind, Rung
+from features.training_options import RankerName
 from features.types import MAX_ID
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]

@@ -237,13 +237,12 @@ def test_feeds_are_full_distinct_and_the_same_alone_or_in_a_batch(who, recent, s
 
 
 def test_grounds_are_named_for_each_item_by_the_step_that_placed_it():
-    from features.config import NeighboursOptions
+    from features.training_options import NeighboursOptions
     from training.fitting.neighbours import fit_neighbours
     from training.rankers.neighbours import NeighboursRanker
 
     log = worlds.two_tastes()
-    interest = log.histories(worlds.NOW_US, worlds.SIGNALS).interest()
-    near: NeighboursRanker = fit_neighbours(interest, NeighboursOptions())
+    near: NeighboursRanker = fit_neighbours(worlds.past(log), NeighboursOptions())
     ladder = [Step("one_to_one", "neighbours", near), FLOOR]
     who = People(worlds.asking(log, [0]), np.array([True]), np.array([False]))
     feeds = decide(ladder, who, terms(N, repeat="exclude"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from features import arrays
-from features.config import Training
+from features.training_options import Training
 from features.types import DAY_US, Ragged
 from training.fitting import CannotFit, fit
 from training.rankers import RANKERS

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.config import RankerName, Rung
+from features.config import Rung
 from features.home import Progress, silent, written_beside
+from features.training_options import RankerName
 from features.types import Ragged
 from training.bundle import Bundle, terms
 from training.evaluation import protocol

@@ -13,10 +13,11 @@ from typing import Any, Self
 import numpy as np
 
 from features import arrays
-from features.config import Config, RankerName, Rung
+from features.config import Config, Rung
 from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
 from features.timelines import Timelines
+from features.training_options import RankerName
 from features.types import Bool, IdTable, Int32, Int64
 from training.catalogue import Catalogue
 from training.policy import Step, Terms

@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from features.config import KINDS
 from features.feature_set import FeatureSet
 from features.online import Labels
-from features.types import Float32, Int8, Int32, Int64
+from features.types import Float32, Int8, Int32, Int64, nothing
 
-UNBORN = np.iinfo(np.int64).max
+UNBORN = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ItemFacts:
             prices=items["price"].to_numpy(np.float32),
             price_relative=items["price_relative"].to_numpy(np.float32),
             text=np.asarray(features.text),
-            born_us=born.fillna(UNBORN).to_numpy(np.int64),
+            born_us=np.asarray(born.fillna(UNBORN).to_numpy(np.int64)),
         )  # fmt: skip
 
     @classmethod
@@ -73,7 +73,7 @@ class ItemFacts:
         none = np.full(n_items, -1, dtype=np.int32)
         nan = np.full(n_items, np.nan, dtype=np.float32)
         return cls(
-            np.zeros(n_items, np.int8), sp.csr_matrix((n_items, 0), dtype=np.float32), none, none,
+            np.zeros(n_items, np.int8), nothing(n_items, 0), none, none,
             none, nan, nan, np.zeros((n_items, 0), np.float32),
             np.full(n_items, UNBORN, dtype=np.int64),
         )  # fmt: skip

@@ -13,10 +13,11 @@ from typing import Any
 from uuid import uuid4
 
 from features.build import build
-from features.config import Config, RankerName, Rung
+from features.config import Config, Rung
 from features.feature_set import FeatureSet
 from features.home import Home, Progress, silent, written_beside
 from features.split import cut_for_test, time_split
+from features.training_options import RankerName
 from features.types import from_us
 from training import bundle as bundles
 from training.bundle import alone

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import Bool, Int8, Int16
+from features.types import Bool, Int8, Int16, nothing
 from training.item_facts import ItemFacts
 
 
@@ -43,7 +43,7 @@ class Past:
         n = len(timelines)
         return cls(
             timelines, as_of_us, signals, items, np.full(n, -1, np.int16), np.full(n, -1, np.int8),
-            sp.csr_matrix((n, items.n_categories), dtype=np.float32), seed=seed, device=device,
+            nothing(n, items.n_categories), seed=seed, device=device,
         )  # fmt: skip
 
     @cached_property

@@ -14,7 +14,8 @@ from enum import IntEnum
 import numpy as np
 import scipy.sparse as sp
 
-from features.config import RUNGS, RankerName, Rung
+from features.config import RUNGS, Rung
+from features.training_options import RankerName
 from features.types import Bool, Float32, Histories, Int8, Int32, Int64, Ragged, row_numbers
 from training.rankers.base import Allowed, Items, Queries, Ranker
 
@@ -152,7 +153,7 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
     why = {
         CONTEXT: Reason.current_session,
         SEGMENT: Reason.known_segment,
-        ONE_TO_ONE: np.where(past, Reason.known_history, Reason.told_us),
+        ONE_TO_ONE: Reason.known_history,
     }
     rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
     reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
@@ -162,8 +163,8 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
         elif all(step.rung != RUNGS[rung] for step in ladder):
             reasons[known] = Reason.not_on_ladder
         else:
-            rungs[known] = rung
-            reasons[known] = np.broadcast_to(why[rung], known.shape)[known]
+            rungs[known], reasons[known] = rung, why[rung]
+    reasons[(reasons == Reason.known_history) & ~past] = Reason.told_us
     reasons[past & ~people.consent] = Reason.no_consent
     return rungs, reasons
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from features.config import RankerName, Rung
+from features.config import Rung
+from features.training_options import RankerName
 from training.evaluation import metrics
 from training.evaluation.protocol import Outcome
 

@@ -18,9 +18,10 @@ from typing import Literal
 
 import numpy as np
 
-from features.config import Config, RankerName
+from features.config import Config
 from features.split import Split
 from features.timelines import Timelines
+from features.training_options import RankerName
 from features.types import Bool, Float64, Int32, Int64, Ragged, row_numbers
 from training.bundle import terms
 from training.catalogue import Catalogue

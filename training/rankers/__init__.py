@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from features.config import RankerName
+from features.training_options import RankerName
 from training.rankers.als import AlsRanker
 from training.rankers.base import Ranker
 from training.rankers.neighbours import NeighboursRanker

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.types import Float32, Histories, Int8, Int16, Int32, Int64, Ragged
+from features.types import Float32, Histories, Int8, Int16, Int32, Int64, Ragged, nothing
 from training.rankers.topk import best
 
 Items = slice | NDArray[np.int32]  # a contiguous part of the catalogue, or sorted indices into it
@@ -41,7 +41,7 @@ class Queries:
         return cls(
             histories, session_start, np.broadcast_to(np.asarray(now_us, np.int64), (n,)),
             np.full(n, -1, np.int16), np.full(n, -1, np.int8),
-            sp.csr_matrix((n, 0), dtype=np.float32),
+            nothing(n, 0),
         )  # fmt: skip
 
     @classmethod
