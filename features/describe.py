@@ -32,7 +32,7 @@ from features.options import LearnedSegment
 from features.segment_names import TRAITS
 from features.segments import Answers, Segments, assign, current_answers
 from features.types import Bool, Bytes, Int8, Int16
-from features.world import World
+from features.world import Known, World
 
 INTERESTS, CHANNELS = 12, 6  # of the most frequent top categories and channels, for learning
 
@@ -42,6 +42,7 @@ class People:
     """Everybody, in the order of `person_index`.
 
     table:   one row per person, as `persons.parquet` has it
+    answers: what they told us that counts, None when the shop has no table of it
     learned: place of a learned segment in the config -> its groups
     prices:  reference prices of items
     links, about_answers, questions: counts for the manifest
@@ -53,6 +54,7 @@ class People:
     stages: Int8
     segments: Segments
     declared: Declared
+    answers: pa.Table | None
     learned: dict[int, LearnedGroups]
     lines: dict[str, str]
     prices: ir.Table
@@ -83,36 +85,66 @@ class People:
 
 def describe(engine: Engine, config: Config, world: World, before: FeatureSet | None) -> People:
     """Find out about everybody what the log and their answers say, as of the build's moment."""
-    moment = world.clean.moment_us
+    tree = engine.keep("categories", catalogue.categories(world.items))
+    said = _said(engine, config, world, tree)
+    found = described(engine, config, world.known, said, before)
+    n_categories = int(engine.collect(tree.aggregate(n=tree.count()))["n"][0].as_py())
+    n_persons = found.table.num_rows
+    declared = (Declared.strangers(n_persons, n_categories) if said is None
+                else answers.declared_of(said, n_persons, n_categories))  # fmt: skip
+    names = np.array([*found.segments.names, None], dtype=object)
+    table = found.table.append_column("stage", pa.array(found.columns["stage"]))
+    table = table.append_column("segment", pa.array(names[found.segments.members], pa.string()))
+    links = engine.collect(identity.counts(world.links)).to_pylist()[0]
+    return People(
+        table=table, consent=np.asarray(table["consent"], dtype=np.bool_), stages=found.stages,
+        segments=found.segments, declared=declared, answers=said, learned=found.learned,
+        lines=found.lines, prices=found.prices, links=links,
+        about_answers={} if said is None else answers.counts(said),
+        questions={} if said is None else answers.questions(said),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Described:
+    """Stage and segment of everybody at one moment, and the numbers that they follow from.
+
+    table:   one row per person: who it is, and PERSON_FEATURES
+    columns: RULE_COLUMNS as arrays
+    """
+
+    table: pa.Table
+    columns: Mapping[str, NDArray[Any]]
+    stages: Int8
+    segments: Segments
+    learned: dict[int, LearnedGroups]
+    lines: dict[str, str]
+    prices: ir.Table
+
+
+def described(
+    engine: Engine, config: Config, known: Known, said: pa.Table | None, before: FeatureSet | None
+) -> Described:
+    """Everybody as `known` shows them; `said` are the answers that count (see `answers.answers`).
+
+    before: a feature set whose learned segments' names are to be kept where they still fit
+    """
     prices = engine.keep("reference_prices", person_features.reference_prices(
-        world.log, world.items, config.shop.currency))  # fmt: skip
-    described = person_features.person_features(
-        world.log, world.items, world.persons, moment, config.signals, config.shop, prices=prices
-    )
-    described = engine.keep("described", described)
-    full = world.persons.drop("events").join(described, "person_index")
+        known.log, known.items, config.shop.currency))  # fmt: skip
+    numbers = person_features.person_features(
+        known.log, known.items, known.persons, known.moment_us, config.signals, config.shop,
+        prices=prices,
+    )  # fmt: skip
+    numbers = engine.keep("described", numbers)
+    full = known.persons.join(numbers, "person_index")
     table = pa.Table.from_batches(engine.batches(full, ["person_index"]))
     columns = person_features.people_columns(table)
     stages = lifecycle.stage(columns, config.lifecycle)
     columns["stage"] = lifecycle.stage_names(stages)
-    tree = engine.keep("categories", catalogue.categories(world.items))
-    said = _said(engine, config, world, tree)
-    n_categories = int(engine.collect(tree.aggregate(n=tree.count()))["n"][0].as_py())
-    declared = (Declared.strangers(table.num_rows, n_categories) if said is None
-                else answers.declared_of(said, table.num_rows, n_categories))  # fmt: skip
-    found = _Learning(engine, config, world, fixed_width(table["person"]), columns, before)
+    found = _Learning(engine, config, known, fixed_width(table["person"]), columns, before)
     segments = assign(config.segments, columns, _current(said), found.groups_of)
-    names = np.array([*segments.names, None], dtype=object)
-    table = table.append_column("stage", pa.array(columns["stage"]))
-    table = table.append_column("segment", pa.array(names[segments.members], pa.string()))
-    links = engine.collect(identity.counts(world.links)).to_pylist()[0]
-    return People(
-        table=table, consent=np.asarray(table["consent"], dtype=np.bool_), stages=stages,
-        segments=segments, declared=declared, learned=found.learned,
-        lines=_lines(segments, columns, found), prices=prices, links=links,
-        about_answers={} if said is None else answers.counts(said),
-        questions={} if said is None else answers.questions(said),
-    )  # fmt: skip
+    return Described(table, columns, stages, segments, found.learned,
+                     _lines(segments, columns, found), prices)  # fmt: skip
 
 
 def _said(engine: Engine, config: Config, world: World, categories: ir.Table) -> pa.Table | None:
@@ -162,7 +194,7 @@ class _Learning:
 
     engine: Engine
     config: Config
-    world: World
+    known: Known
     ids: Bytes
     columns: Mapping[str, NDArray[Any]]
     before: FeatureSet | None
@@ -190,15 +222,15 @@ class _Learning:
     @cached_property
     def numbers(self) -> dict[str, NDArray[np.float64]]:
         """The columns that groups are found by."""
-        log, rows = self.world.log, len(self.ids)
+        log, rows = self.known.log, len(self.ids)
         ordered = any(signal.had for signal in self.config.signals.values())
         found = {
             name: np.asarray(self.columns[name], dtype=np.float64)
             for name in TRAITS
             if name in self.columns and (ordered or "order" not in name)
         }  # where no signal is an order, "orders" are visits: said once is enough
-        categories = self.world.items.select(
-            "item_index", branch=self.world.items.category.split("/")[0]
+        categories = self.known.items.select(
+            "item_index", branch=self.known.items.category.split("/")[0]
         )
         told = log.select("person_index", "item_index").join(categories, "item_index")
         for name, shares in _people_per_name(self.engine, told, "branch", INTERESTS, rows).items():

@@ -19,7 +19,7 @@ from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, UserItemM
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True)

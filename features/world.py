@@ -11,6 +11,21 @@ from features.reading import Tables
 
 
 @dataclass(frozen=True)
+class Known:
+    """What describing people takes: who there is, and what they did until `moment_us`.
+
+    persons: person_index, person, kind, consent, joined_us
+    items:   the catalogue with item_index
+    log:     person_index, item_index, event_type, signal, had, occurred_us, session, …
+    """
+
+    persons: ir.Table
+    items: ir.Table
+    log: ir.Table
+    moment_us: int
+
+
+@dataclass(frozen=True)
 class World:
     """The clean log in numbers, and whom and what it is about.
 
@@ -24,6 +39,12 @@ class World:
     persons: ir.Table
     items: ir.Table
     log: ir.Table
+
+    @property
+    def known(self) -> Known:
+        """Of the build's moment."""
+        persons = self.persons.drop("events")
+        return Known(persons, self.items, self.log, self.clean.moment_us)
 
     @property
     def links(self) -> ir.Table:

@@ -111,6 +111,8 @@ def _people(engine: Engine, people: People, directory: Path) -> None:
     np.save(directory / "stages.npy", people.stages)
     np.save(directory / "segments.npy", people.segments.members)
     arrays.save(people.declared, directory / "declared")
+    if people.answers is not None:
+        pq.write_table(people.answers, directory / "answers.parquet", compression="zstd")
     for number, groups in people.learned.items():
         arrays.save(groups, directory / "learned" / str(number))
     engine.write(people.prices, directory / "reference_prices.parquet", ["item_index", "currency"])

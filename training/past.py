@@ -12,6 +12,7 @@ from features.options import Signal
 from features.timelines import Timelines
 from features.types import Bool, Int8, Int16, nothing
 from training.item_facts import ItemFacts
+from training.queries import Standing
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Past:
     n_segments: int = 0
     seed: int = 0
     device: str = "cpu"
+    key: str = ""  # names this past among others of the home; empty: fits on it are not kept
 
     @classmethod
     def plain(
@@ -45,6 +47,11 @@ class Past:
             timelines, as_of_us, signals, items, np.full(n, -1, np.int16), np.full(n, -1, np.int8),
             nothing(n, items.n_categories), seed=seed, device=device,
         )  # fmt: skip
+
+    @property
+    def standing(self) -> Standing:
+        """What was known of people besides what they did."""
+        return Standing(self.segments, self.stages, self.declared)
 
     @cached_property
     def interest(self) -> sp.csr_matrix:

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
+import scipy.sparse as sp
 
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import Int32, Int64, row_numbers
+from features.types import Int8, Int16, Int32, Int64, nothing, row_numbers
 from training.rankers.base import Queries
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of people besides what they did, a row per person of some timelines.
+
+    segments: (n,) int16, -1 in none        stages: (n,) int8, -1 unknown
+    declared: (n, n_categories) CSR float32, what they told us, decayed to the moment of asking
+    """
+
+    segments: Int16
+    stages: Int8
+    declared: sp.csr_matrix
+
+    @classmethod
+    def nobody(cls, rows: int, n_categories: int = 0) -> Self:
+        """`rows` people of whom no such thing is known."""
+        return cls(np.full(rows, -1, np.int16), np.full(rows, -1, np.int8),
+                   nothing(rows, n_categories))  # fmt: skip
+
+    def of(self, persons: Int32) -> Standing:
+        """(len(persons),) the standing of these rows; of -1 nothing is known."""
+        known, place = persons >= 0, np.maximum(persons, 0)
+        if not len(self.segments):
+            return Standing.nobody(len(persons), self.declared.shape[1])
+        kept = sp.csr_matrix(sp.diags(known.astype(np.float32)) @ self.declared[place])
+        kept.eliminate_zeros()
+        return Standing(
+            np.where(known, self.segments[place], -1).astype(np.int16),
+            np.where(known, self.stages[place], -1).astype(np.int8), kept,
+        )  # fmt: skip
 
 
 def queries_for(
     timelines: Timelines, persons: Int32, recent: Sequence[Int32], now_us: int,
-    signals: dict[str, Signal], session_signal: int,
+    signals: dict[str, Signal], session_signal: int, standing: Standing | None = None,
 ) -> Queries:  # fmt: skip
     """The queries of people with a past in `timelines` and a present in `recent`.
 
-    persons: (n,) rows of `timelines`, -1 for people it does not know
-    recent:  n arrays of item indices, oldest first: the current session, one event each at `now_us`
+    persons:  (n,) rows of `timelines`, -1 for people it does not know
+    recent:   n arrays of item indices, oldest first: the current session, an event each at `now_us`
+    standing: of the rows of `timelines`; None: of nobody anything is known
     """
     past = _with_strangers(timelines, persons)
     together = with_present(past, recent, now_us, session_signal)
-    return Queries.plain(together.histories(now_us, signals), np.diff(past.indptr), now_us)
+    plain = Queries.plain(together.histories(now_us, signals), np.diff(past.indptr), now_us)
+    if standing is None:
+        return plain
+    own = standing.of(persons)
+    return replace(plain, segment=own.segments, stage=own.stages, declared=own.declared)
 
 
 def with_present(

@@ -27,7 +27,7 @@ from training.bundle import terms
 from training.catalogue import Catalogue
 from training.evaluation import metrics
 from training.policy import People, Step, Terms, decide, kept_away
-from training.queries import queries_for
+from training.queries import Standing, queries_for
 
 KS = (10, 20)
 Judged = RankerName | Literal["policy"]  # whose feeds are judged
@@ -41,6 +41,7 @@ class Task:
 
     name: str
     people: People
+    rows: Int64  # of the log, who each of them is
     truth: Ragged
     terms: Terms
 
@@ -55,11 +56,17 @@ class Outcome:
     coverage: dict[str, float]
 
 
-def tasks(split: Split, config: Config, catalogue: Catalogue) -> list[Task]:
-    """The tasks that this log can answer; one that nobody can be asked is left out."""
+def tasks(
+    split: Split, config: Config, catalogue: Catalogue, standing: Standing | None = None
+) -> list[Task]:
+    """The tasks that this log can answer; one that nobody can be asked is left out.
+
+    standing: of everybody at the cut, besides what they did; None: nothing of that is known
+    """
     wanted = np.array(config.label_signals(), dtype=np.bool_)
     known, visiting = _asked(split, wanted, config)
-    past, future = _people(split, known, config), split.future.take(known)
+    past = _people(split, known, config, standing=standing)
+    future = split.future.take(known)
     chosen = _distinct(future, wanted[future.signals])
     visitors, rest = _half_sessions(split, visiting, config)
     found = _distinct(rest, wanted[rest.signals])
@@ -71,7 +78,8 @@ def tasks(split: Split, config: Config, catalogue: Catalogue) -> list[Task]:
         rules = terms(config, catalogue, everything, max(KS), repeat=repeat)
         left = _minus(truth, kept_away(people, rules), len(catalogue))
         asked = np.flatnonzero(np.diff(left.indptr) > 0)
-        made.append(Task(name, people.take(asked), left.take(asked), rules))
+        who = (visiting if name == "session" else known)[asked]
+        made.append(Task(name, people.take(asked), who, left.take(asked), rules))
     return [task for task in made if len(task.people)]
 
 
@@ -142,8 +150,9 @@ def _half_sessions(split: Split, rows: Int64, config: Config) -> tuple[People, T
 
 
 def _people(
-    split: Split, rows: Int64, config: Config, recent: Sequence[Int32] | None = None
-) -> People:
+    split: Split, rows: Int64, config: Config, recent: Sequence[Int32] | None = None,
+    standing: Standing | None = None,
+) -> People:  # fmt: skip
     sessions = recent if recent is not None else [np.empty(0, dtype=np.int32)] * rows.size
     queries = queries_for(
         split.past,
@@ -152,6 +161,7 @@ def _people(
         split.cut_us,
         config.signals,
         config.session_signal(),
+        standing,
     )
     everybody = np.ones(len(queries), dtype=np.bool_)  # measuring asks nobody for consent to serve
     return People(queries, everybody, ~everybody)

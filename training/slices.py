@@ -1,0 +1,86 @@
+"""Four slices of time: fit the rankers, tune them, teach the blend, and test, each once.
+
+| fit ............... | tune | blend | test |  -> what is served learns from all of it
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from features.config import Config
+from features.feature_set import FeatureSet
+from features.home import Home
+from features.people_at import declared_at, people_at
+from features.split import cut_for_test, time_split
+from training.catalogue import Catalogue
+from training.device import device_of
+from training.evaluation import protocol
+from training.item_facts import ItemFacts
+from training.past import Past
+
+_PAST = 0.4  # of the log before the test slice at least is for fitting alone
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Where the slices begin, microseconds since 1970 UTC; the test slice ends with the log."""
+
+    tune_us: int
+    blend_us: int
+    test_us: int
+
+
+@dataclass(frozen=True)
+class World:
+    """A feature set with all that judging and fitting read of it again and again."""
+
+    config: Config
+    features: FeatureSet
+    home: Home
+    items: ItemFacts
+    catalogue: Catalogue
+
+    @classmethod
+    def of(cls, config: Config, features: FeatureSet, home: Home) -> World:
+        """Read the catalogue once."""
+        catalogue = Catalogue.of(features, config.shop.currency)
+        return cls(config, features, home, ItemFacts.of(features), catalogue)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def cuts(config: Config, features: FeatureSet) -> Cuts:
+    """The slices for tuning and blending are as long as the test slice, where the log allows it."""
+    log = features.timelines
+    test_us = cut_for_test(log, config.training.test_days)
+    first, last = int(log.occurred_us.min()), int(log.occurred_us.max())
+    most = int((test_us - first) * (1 - _PAST) / 2)
+    length = min(last - test_us, most)
+    return Cuts(test_us - 2 * length, test_us - length, test_us)
+
+
+def past_at(world: World, cut_us: int) -> Past:
+    """The world as it stood at a cut; at the feature set's own moment: all of it."""
+    config, features = world.config, world.features
+    log = features.timelines
+    everything = cut_us >= features.as_of_us
+    who = people_at(config, features, cut_us, world.home)
+    return Past(
+        log if everything else log.where(log.occurred_us < cut_us), cut_us, config.signals,
+        world.items, who.segments, who.stages, declared_at(config, features, cut_us),
+        n_segments=len(who.names), seed=config.training.seed,
+        device=device_of(config.training.device), key=f"{features.digest[:16]}/{cut_us}",
+    )  # fmt: skip
+
+
+def tasks_between(world: World, past: Past, until_us: int | None = None) -> list[protocol.Task]:
+    """The tasks of those who asked right after `past`, and what they wanted before `until_us`.
+
+    until_us: None is the end of the log
+    """
+    split = time_split(world.features.timelines, past.as_of_us)
+    if until_us is not None:
+        future = split.future
+        split = replace(split, future=future.where(future.occurred_us < until_us))
+    return protocol.tasks(split, world.config, world.catalogue, past.standing)
