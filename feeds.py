@@ -118,17 +118,25 @@ def train(
     as_of: Annotated[
         datetime | None, typer.Option(help="learn only up to this moment (UTC); default: all")
     ] = None,
+    tune: Annotated[
+        int | None, typer.Option(min=0, help="settings to try per ranker; default: the config's")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="for tuning all rankers together; default: the config's")
+    ] = None,
 ) -> None:
     """Fit, judge on a time split, refit on everything, register; not served until promoted."""
     from command import show
     from training.jobs import train as run
 
     shop, base, place = _shop(config, home)
+    shop = shop.with_tuning(tune, minutes)
     chosen = _rankers(rankers)
     with show.progress_bar() as progress:
         trained = run(shop, base, place, rankers=chosen, as_of=_utc(as_of), progress=progress)
     show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
+    show.tried(trained.tried)
     for name, why in trained.skipped.items():
         show.console.print(f"skipped {name}: {why}", style="yellow")
     show.inert(shop)
@@ -176,18 +184,32 @@ def promote(
     version: Annotated[str | None, typer.Argument(help="default: the newest")] = None,
     config: ConfigPath = HERE,
     home: HomePath = None,
+    back: Annotated[bool, typer.Option("--back", help="serve the champion before")] = False,
+    force: Annotated[bool, typer.Option("--force", help="past the gate; needs --why")] = False,
+    why: Annotated[str | None, typer.Option(help="the reason, kept in the record")] = None,
 ) -> None:
-    """Serve a version: the pointer and the alias move together, running services follow."""
-    from command import show
-    from training.jobs import promote as move
+    """Serve a version if it passes the gate: pointer and alias move together, services follow."""
+    from command import gate
 
+    if force != bool((why or "").strip()):
+        raise typer.BadParameter("--force and --why TEXT go together")
+    if back and (force or version):
+        raise typer.BadParameter("--back takes neither a version nor --force")
     shop, _, place = _shop(config, home)
-    done = move(shop, place, version)
-    if done.repaired:
-        show.console.print(f"repaired: {done.repaired}", style="yellow")
-    show.console.print(
-        f"serving {done.version}" + (f", before: {done.before}" if done.before else "")
-    )
+    if back:
+        gate.go_back(shop, place)
+    elif force:
+        gate.force(shop, place, version, str(why))
+    else:
+        gate.promote(shop, place, version)
+
+
+@app.command()
+def retrain(config: ConfigPath = HERE, home: HomePath = None) -> None:
+    """For a scheduler: build, train, judge and promote, as far as there is anything new."""
+    from command import gate
+
+    gate.retrain(*_shop(config, home))
 
 
 @app.command()
@@ -215,7 +237,7 @@ def serve(
 
 @app.command()
 def rank(
-    people: Annotated[Path, typer.Option(help="Parquet: person_id, optionally user_id and recent")],
+    people: Annotated[Path, typer.Option(help="Parquet: person_id; also user_id, recent, at")],
     out: Annotated[Path, typer.Option(help="Parquet to write")],
     config: ConfigPath = HERE,
     home: HomePath = None,
@@ -228,6 +250,9 @@ def rank(
     ranker: Annotated[str | None, typer.Option(help="let this one speak first")] = None,
     repeat: Annotated[
         str | None, typer.Option(help="allow | exclude; default: the config's")
+    ] = None,
+    stream: Annotated[
+        Path | None, typer.Option(help="events in the log's shape; people with `at` ask among them")
     ] = None,
 ) -> None:
     """Rank feeds for many people at once, by the policy as in serving; needs no promoted model."""
@@ -242,6 +267,7 @@ def rank(
         _one_of(ranker, RankerName, "--ranker"),
         _one_of(rung, Rung, "--rung"),
         _one_of(repeat, ("allow", "exclude"), "--repeat"),
+        stream,
     )
     with show.progress_bar() as progress:
         done = rank_file(bundle, people, out, wish, progress)

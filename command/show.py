@@ -6,18 +6,28 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from features.config import Config
 from features.home import Progress as Tell
 from features.options import DeclaredSegment
 from features.parts import TableReport
-from training.evaluation.evidence import Gain
+
+if TYPE_CHECKING:
+    from training.evaluation.evidence import Gain
+    from training.tuning import Tried
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a file has no width of its own
 errors = Console(stderr=True)
@@ -31,8 +41,9 @@ _ABOUT = {
 
 @contextmanager
 def progress_bar() -> Iterator[Tell]:
-    """A bar with what is being done and for how long; gone when it is done."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    """A bar with what is being done, for how long, and how long it may yet take; gone when done."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+               TextColumn("left"), TimeRemainingColumn())  # fmt: skip
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("starting", total=1.0)
         yield lambda what, share: bar.update(task, description=what, completed=share)
@@ -166,12 +177,43 @@ def _cell(row: Mapping[str, object]) -> str:
 
 def gains(found: Sequence[Gain], ladder: Sequence[tuple[str, str]]) -> None:
     """What a more personal feed gained over recent popularity, and what follows from it."""
-    for gain in found:
-        console.print(
-            f"{gain.rung} by {gain.ranker}: {gain.gain:+.3f} ndcg@20 against popularity "
-            f"({gain.low:+.3f} to {gain.high:+.3f}, {gain.people:,} people) → {gain.verdict}"
+    table = Table(title="Gain over recent popularity, in ndcg@20", title_justify="left",
+                  caption="on the slice before the test, same people; 95 %",
+                  caption_justify="left", box=SIMPLE_HEAD)  # fmt: skip
+    for heading in ("rung", "ranker", "gain", "from", "to", "people", "verdict"):
+        left = heading in ("rung", "ranker", "verdict")
+        table.add_column(heading, justify="left" if left else "right")
+    for one in sorted(found, key=lambda gain: (gain.rung, -gain.gain)):
+        figures = (f"{value:+.3f}" for value in (one.gain, one.low, one.high))
+        table.add_row(one.rung, one.ranker, *figures, f"{one.people:,}", one.verdict)
+    console.print(table)
+    for rung in dict.fromkeys(step for step, _ in ladder):
+        names = ", then ".join(name for step, name in ladder if step == rung)
+        console.print(f"{rung}: {names}")
+
+
+def tried(trials: Sequence[Tried]) -> None:
+    """What tuning found, per ranker: the config's own settings are the first trial."""
+    if not trials:
+        return
+    table = Table(title="Tuning: ndcg@20 over that of recent popularity", title_justify="left",
+                  box=SIMPLE_HEAD)  # fmt: skip
+    for heading in ("ranker", "trials", "seconds", "config's own", "best", "with"):
+        table.add_column(heading, justify="left" if heading in ("ranker", "with") else "right")
+    for name in dict.fromkeys(one.ranker for one in trials):
+        own = [one for one in trials if one.ranker == name]
+        done = [one for one in own if one.state == "complete"]
+        best = max(done, key=lambda one: one.value, default=None)
+        first = next((f"{one.value:.3f}" for one in done if one.number == 0), "-")
+        found = "-" if best is None else f"{best.value:.3f}"
+        settings = {} if best is None else best.params
+        told = ", ".join(
+            f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in settings.items()
         )
-    console.print("ladder: " + " → ".join(f"{rung} ({name})" for rung, name in ladder))
+        seconds = sum(one.seconds for one in own)
+        table.add_row(name, str(len(own)), f"{seconds:.0f}", first, found, told or "as it was")
+    console.print(table)
 
 
 def feed(title: str, answer: Mapping[str, object], rows: int = 5) -> None:

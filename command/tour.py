@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import simulation
-from command import demo, show
+from command import demo, gate, show
 from command.check import check
 from features.config import load_config
 from features.home import Home
 from training.bundle import open_bundle
-from training.jobs import promote, train
+from training.jobs import train
 
 
 def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: bool) -> None:
@@ -32,7 +32,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
         trained = train(config, path.parent, home, progress=progress)
     show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
-    promote(config, home, trained.version)
+    gate.promote(config, home, trained.version)
     _serve(home, path, demo.free_port(port), stay=stay, started=start)
 
 

@@ -28,7 +28,7 @@ from features.options import (
     Share,
     Signal,
 )  # fmt: skip
-from features.training_options import Training
+from features.training_options import Training, Tuning
 from features.yaml_lines import Loader, line_of
 
 Kind = Literal["product", "article"]
@@ -268,6 +268,14 @@ class Config(Section):
         asked = {"name": name or ("spark" if master else None), "master": master}
         given = {key: value for key, value in asked.items() if value}
         return self.model_copy(update={"engine": self.engine.model_copy(update=given)})
+
+    def with_tuning(self, trials: int | None, minutes: float | None) -> Config:
+        """The same shop with another budget for tuning; None: as the config says."""
+        asked = {"trials": trials, "minutes": minutes}
+        given = {key: value for key, value in asked.items() if value is not None}
+        tuning = Tuning.model_validate({**self.training.tuning.model_dump(), **given})
+        training = self.training.model_copy(update={"tuning": tuning})
+        return self.model_copy(update={"training": training})
 
     def digest(self, *sections: str) -> str:
         """SHA-256 over the named sections (all, if none is named), defaults included.

@@ -23,6 +23,15 @@ def silent(_what: str, _share: float) -> None:
     """A progress that shows nothing."""
 
 
+def part_of(progress: Progress, begin: float, end: float) -> Progress:
+    """A progress that fills the part from `begin` to `end` of `progress`."""
+    return lambda what, share: progress(what, begin + share * (end - begin))
+
+
+class Busy(ValueError):
+    """Another command is doing this already."""
+
+
 @dataclass(frozen=True)
 class Home:
     """The directory of one shop: all that is kept; only what `--out` names lies elsewhere."""
@@ -47,9 +56,19 @@ class Home:
         return self.root / "bundles"
 
     @property
+    def fits(self) -> Path:
+        """Rankers fitted on parts of the past, by feature set and moment; can be made again."""
+        return self.root / "fits"
+
+    @property
     def pointer(self) -> Path:
         """The file that decides what is served: it holds the name of a bundle."""
         return self.root / "CURRENT"
+
+    @property
+    def champions(self) -> Path:
+        """Which version was served from when on, by whose word: a line of JSON each."""
+        return self.root / "champions.jsonl"
 
     @property
     def rejects(self) -> Path:
@@ -68,12 +87,19 @@ class Home:
         return directory
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One command at a time reads and builds here; another waits until it is done."""
+    def locked(self, what: str = "lock", *, wait: bool = True) -> Iterator[None]:
+        """One command at a time reads and builds here; another waits until it is done.
+
+        what: the name of the lock: "lock" for reading and building, another for other work
+        wait: False: raise Busy at once where another holds it
+        """
         self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / "lock").open("w") as handle:
+        with (self.root / what).open("w") as handle:
             if sys.platform != "win32":
-                fcntl.flock(handle, fcntl.LOCK_EX)  # goes with the process, whatever ends it
+                try:  # goes with the process, whatever ends it
+                    fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except BlockingIOError:
+                    raise Busy(f"another command holds {self.root / what}") from None
             yield
 
     def current(self) -> str | None:

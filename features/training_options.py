@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from features.options import Section, Share
 
@@ -27,99 +27,122 @@ class PopularityOptions(Section):
 class SegmentPopularityOptions(Section):
     """Popularity within a segment, leaning on everybody's where the segment is small."""
 
-    prior: Above0 = 100.0  # events of everybody's popularity that each segment starts with
+    half_life_days: list[Above0] = [0.05, 0.25, 1, 3, 7, 14, 30, 90]  # the best is taken
+    prior: list[Above0] = [10, 100, 1000]  # events of everybody that a segment starts with
 
 
 class RepeatOptions(Section):
     """What a person buys again, and when it is due."""
 
-    prior: Above0 = 5.0  # intervals of the catalogue that each item's own start with
+    prior: Above0 = 5.0  # repurchases at the catalogue's rate that each item's own start with
+    half_life_days: Above0 = 60.0  # a repurchase this old says half as much about its item
 
 
 class TransitionsOptions(Section):
-    """What came after an item, within a window of a session."""
+    """What came after an item; of the lists the values that foretold the past best are taken."""
 
-    window: Count = 5  # items that a transition may reach over
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.7  # per item of distance
+    window: Count = 10  # items that a transition may reach over
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.85  # per item of distance
     half_life_days: Above0 = 90.0
     followers: Count = 500  # kept per item
+    recency: list[Annotated[float, Field(gt=0, le=1)]] = [0.15, 0.4, 0.7, 0.95]  # per item back
+    popularity_damping: list[Share] = [0.0, 0.25, 0.5]  # of what follows everything
+    earlier: Share = 0.3  # what a history from before the session counts
 
 
 class SessionNeighboursOptions(Section):
     """vs-kNN over past sessions (Ludewig & Jannach 2018)."""
 
-    sample: Count = 1000  # newest sessions that share an item, looked at per query
-    neighbours: Count = 200  # most similar ones, that speak
+    sample: Count = 2000  # newest sessions that share an item, looked at per query
+    neighbours: Count = 500  # most similar ones, that vote
+    history: Count = 100  # newest events of who asks, looked at
+    half_life_days: Above0 = 180.0  # a session this old has half a vote
+    rarity: float = Field(default=0.5, ge=0)  # weight of the inverse frequency of an item
     sessions: Count = 500_000  # newest ones kept in the model
 
 
 class NeighboursOptions(Section):
     """Item neighbours over decayed histories."""
 
-    weighting: Literal["cosine", "tfidf", "bm25"] = "cosine"
+    weighting: Literal["cosine", "tfidf", "bm25"] = "bm25"
     neighbours: Count = 500  # kept per item
+    saturation: Above0 = 1.2  # k1 of BM25
+    length_share: Share = 0.75  # b of BM25: how much a popular item's weights are cut
 
 
 class GraphOptions(Section):
     """A graph filter without training (Shen et al. 2021)."""
 
     factors: Count = 128
-    low_pass: float = Field(default=0.3, ge=0)  # alpha in the paper: weight of the ideal filter
+    low_pass: float = Field(default=0.05, ge=0)  # alpha in the paper: weight of the ideal filter
+    neighbours: Count = 500  # kept per item
 
 
 class AlsOptions(Section):
     """Implicit-feedback ALS (Hu, Koren & Volinsky 2008; Rendle et al. 2021)."""
 
-    factors: Count = 64
-    regularization: Above0 = 30.0
-    frequency_scaling: Share = 0.0  # nu in Rendle et al. 2021, sec. 3.2: 0 uniform, 1 by frequency
-    confidence_scale: Above0 = 3.0  # alpha in Hu et al., sec. 4, at the mean interest
+    factors: Count = 128
+    regularization: Above0 = 30.0  # its mean over people and items, whatever the scaling
+    frequency_scaling: Share = 0.5  # nu in Rendle et al. 2021, sec. 3: 0 uniform, 1 by frequency
+    confidence_scale: Above0 = 4.0  # 1 / alpha_0 there: an event of mean interest / no event
     sweeps: Count = 15  # one sweep solves people, then items
-    declared_weight: float = Field(default=1.0, ge=0)  # of an answer, in events of mean interest
+    declared_weight: float = Field(default=1.0, ge=0)  # of an answer / an event that weighs as much
 
 
 class EaseOptions(Section):
     """EASE (Steck 2019) over decayed histories."""
 
     regularization: Above0 = 300.0
-    max_items: Count = 12_000  # the most popular ones: memory grows with the square, time cubed
+    interest_power: Share = 0.5  # 1: as it is; 0: any interest counts alike
+    max_items: Count = 10_000  # the most popular ones: memory grows with the square, time cubed
 
 
 class SequenceOptions(Section):
-    """SASRec (Kang & McAuley 2018) with a loss that keeps the full ranking honest."""
+    """SASRec (Kang & McAuley 2018) with a softmax over the catalogue, or an estimate of it."""
 
     factors: Count = 64
     layers: Count = 2
-    heads: Count = 1
-    length: Count = 50  # newest items of a history that it reads
+    heads: Count = 1  # must divide the factors
+    length: int = Field(default=50, ge=2)  # newest items of a history that it reads
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    learning_rate: Above0 = 1e-3
-    batch: Count = 128
-    negatives: Count = 256
-    epochs: Count = 30  # at most; it stops when the past's own last items are told no better
-    minutes: Above0 = 4.0  # at most, per fit
+    learning_rate: Above0 = 4e-3  # at its highest: it rises for some steps, then falls to 0
+    batch: Count = 800  # places of histories, each with its next item, per step
+    negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
+    epochs: Count = 12  # at most; it stops when the past's own last items are told no better
+    minutes: Above0 = 3.0  # at most, per fit
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.factors % self.heads:
+            raise ValueError(
+                f"heads is {self.heads}, which does not divide factors ({self.factors}); "
+                "choose another"
+            )
+        return self
 
 
 class ContentOptions(Section):
     """Two towers over what an item is: words, category, brand, price, age."""
 
     factors: Count = 64
-    learning_rate: Above0 = 1e-3
+    dropout: float = Field(default=0.3, ge=0, lt=1)  # of words and properties while learning
+    learning_rate: Above0 = 5e-3
     batch: Count = 512
-    epochs: Count = 20
+    epochs: Count = 30  # at most; it stops when items held out are placed no better
     minutes: Above0 = 2.0  # at most, per fit
 
 
 class BlendOptions(Section):
     """LambdaRank (Burges 2010) over what the other rankers would show."""
 
-    candidates: Count = 100  # of each input, per query
-    trees: Count = 400  # at most; as many as people who were left out say
-    leaves: int = Field(default=31, ge=2)
-    learning_rate: Above0 = 0.05
+    candidates: Count = 100  # of each input, per request
+    negatives: Count = 100  # candidates that were not wanted, learned from per request
+    trees: Count = 300  # at most; as many as help people who were left out
+    leaves: int = Field(default=15, ge=2)
+    learning_rate: Above0 = 0.08
     min_leaf: Count = 50
-    people: Count = 20_000  # queries that it learns from, at most
-    folds: int = Field(default=5, ge=2)
+    people: Count = 6_000  # requests that it learns from, at most
+    folds: int = Field(default=4, ge=2)
 
 
 class Tuning(Section):
@@ -133,8 +156,8 @@ class Tuning(Section):
 class Gate(Section):
     """What a new model must not fall below before it is served."""
 
-    margin: float = Field(default=0.02, ge=0, lt=1)  # of the champion's ndcg that may be lost
-    min_coverage: Share = 0.5  # of the champion's coverage that must remain
+    margin: float = Field(default=0.02, ge=0, lt=1)  # of the other's ndcg@20 that may be lost
+    min_coverage: Share = 0.5  # of the champion's coverage (none: of popularity's) that must remain
 
 
 class Training(Section):

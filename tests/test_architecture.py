@@ -24,6 +24,8 @@ ONLY_IN = {
     "implicit": {"training/fitting"},
     "torch": {"training/fitting"},
     "lightgbm": {"training/fitting"},
+    "optuna": {"training/tuning.py"},
+    "onnxruntime": {"training/rankers/onnx_model.py"},
 }
 
 

@@ -38,6 +38,7 @@ def log(*rows):
 
 
 V, P, D = worlds.VIEW, worlds.PURCHASE, worlds.DISLIKE
+NO_FEEDS = np.empty((0, 20), dtype=np.int32)
 CUT = worlds.NOW_US + 10 * DAY_US
 
 
@@ -122,7 +123,7 @@ class TestEvidence:
         noise = random.normal(0, 0.05, people)
         made = []
         for name, values in {"popularity": base, "als": base + gap + noise}.items():
-            made.append(protocol.Outcome("all", name, {"ndcg_at_20": values}, {}))
+            made.append(protocol.Outcome("all", name, {"ndcg_at_20": values}, {}, NO_FEEDS))
         return made
 
     @pytest.mark.parametrize(("gap", "verdict"), [(0.1, "climb"), (-0.1, "stay"), (0.0, "unknown")])

@@ -15,7 +15,7 @@ from serving.api import FeedRequest, FeedResponse
 from serving.delivery import Holder
 from serving.feed import BadRequest, Desk
 from training.bundle import Bundle, open_bundle
-from training.jobs import promote
+from training.promotion import promote
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,8 @@ class Trained:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """The simulated shop and its magazine, small, with version 1 promoted."""
     from simulation import SimulationConfig, simulate
-    from training.jobs import promote, train
+    from training.jobs import train
+    from training.promotion import promote
 
     base = tmp_path_factory.mktemp("trained")
     simulate(SimulationConfig(customers=300, items=160, days=60, events=15_000), base)

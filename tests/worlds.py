@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from features.config import Config
 from features.options import Signal
@@ -55,6 +56,14 @@ def past(log: Timelines, now_us: int = NOW_US, **parts: Any) -> Past:
     """What a fit may look at: this log, items without properties unless `parts` has `items`."""
     items = parts.pop("items", ItemFacts.unknown(log.n_items))
     return replace(Past.plain(log, now_us, SIGNALS, items), **parts)
+
+
+def described(tastes: Sequence[int] = (0,) * 5 + (1,) * 5, **facts: Any) -> ItemFacts:
+    """Items of some tastes, each with its category and words; `facts` replace whole arrays."""
+    codes, n = np.array(tastes, dtype=np.int32), len(tastes)
+    own = np.eye(max(tastes) + 1, dtype=np.float32)[codes]
+    known = {"categories": sp.csr_matrix(own), "category": codes, "branch": codes, "text": own}
+    return replace(ItemFacts.unknown(n), **{**known, **facts})
 
 
 def two_tastes() -> Timelines:

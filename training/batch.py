@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +15,15 @@ import pyarrow.parquet as pq
 from features.config import Rung
 from features.home import Progress, silent, written_beside
 from features.training_options import RankerName
-from features.types import Ragged
+from features.types import Int32, Int64, Ragged
 from training.bundle import Bundle, terms
 from training.evaluation import protocol
 from training.people import people_of
 from training.policy import Feeds, People, Step, decide
 from training.reasons import reasons
+from training.replay import Asked, World
+from training.requests import Requests, as_id
+from training.stream import Stream, read_stream
 
 CHUNK = 512
 RANKED = pa.schema(
@@ -32,61 +35,11 @@ RANKED = pa.schema(
 
 
 @dataclass(frozen=True)
-class Requests:
-    """People asking in a batch: `person_id` names the request, `user_id` the person.
-
-    recent: item ids, oldest first, the current session
-    """
-
-    person_id: list[str]
-    user_id: list[str]
-    recent: list[list[str]]
-
-    def __len__(self) -> int:
-        return len(self.person_id)
-
-    @classmethod
-    def of(cls, people: pa.Table) -> Requests:
-        """Read a table with `person_id`, and optionally `user_id` and `recent`."""
-        if "person_id" not in people.column_names:
-            raise ValueError(f"people need a column person_id; there are {people.column_names}")
-        given = [
-            c for c in people.column_names if not c.startswith("__index_level_")
-        ]  # pandas' own
-        if "at" in given:
-            raise ValueError("people have `at`: replaying requests in time is not there yet")
-        if unknown := set(given) - {"person_id", "user_id", "recent"}:
-            raise ValueError(
-                f"people have columns {sorted(unknown)} that mean nothing here; "
-                "there may be person_id, user_id and recent"
-            )
-        names = [as_id(value) for value in people["person_id"].to_pylist()]
-        if "" in names:
-            raise ValueError(f"people: row {names.index('') + 1} has no person_id")
-        users = [as_id(v) for v in people["user_id"].to_pylist()] if "user_id" in given else names
-        lists = people["recent"].to_pylist() if "recent" in given else [None] * len(names)
-        return cls(names, users, [_ids(one, row) for row, one in enumerate(lists, 1)])
-
-
-def as_id(value: object) -> str:
-    """Ids are text; a whole float prints without its .0, nothing at all is the empty id."""
-    if value is None or value != value:
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _ids(recent: object, row: int) -> list[str]:
-    if recent is None or recent != recent:
-        return []
-    if not isinstance(recent, list):
-        raise ValueError(f"people: row {row}: recent is {recent!r}, not a list of item ids")
-    return [as_id(item) for item in recent]
-
-
-@dataclass(frozen=True)
 class Served:
-    """Feeds of one chunk, and what they were made from."""
+    """Feeds of one chunk, and what they were made from; `rows`: which of the requests."""
 
+    rows: Int64
+    bundle: Bundle
     names: list[str]
     ladder: Sequence[Step]
     people: People
@@ -98,12 +51,14 @@ class Wish:
     """What a batch asks for.
 
     ranker: let this one speak first; rung: allow no higher one; repeat: override the shop's rule
+    stream: a file of events, in the log's shape, among which requests with `at` are replayed
     """
 
     size: int = 20
     ranker: RankerName | None = None
     rung: Rung | None = None
     repeat: Literal["allow", "exclude"] | None = None
+    stream: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -123,41 +78,46 @@ def rank_people(
 
     returns: person_id, item_id, rank (from 1), score, rung, ranker, reason
     """
-    parts = list(_ranked(bundle, Requests.of(people), wish or Wish(), progress))
+    wish = wish or Wish()
+    requests = Requests.of(people, bundle.config.shop.timezone)
+    world = _world(bundle, requests, wish)
+    parts = list(_ranked(bundle, requests, wish, world, progress))
     return pa.concat_tables(parts) if parts else RANKED.empty_table()
 
 
 def rank_file(
     bundle: Bundle, people: Path, out: Path, wish: Wish, progress: Progress = silent
 ) -> Ranked:
-    """Rank for the people in one Parquet file into another, chunk by chunk."""
+    """Rank for the people in one Parquet file into another, chunk by chunk.
+
+    Rows of the stream that break the contract go to a file beside `out`.
+    """
     start = time.perf_counter()
-    requests = Requests.of(_table(people))
-    rows = 0
+    requests = Requests.of(_table(people), bundle.config.shop.timezone)
+    world = _world(bundle, requests, wish, out.with_suffix(".rejects.parquet"))
+    notes, rows = _notes(bundle, requests, world), 0
     with written_beside(out) as beside, pq.ParquetWriter(beside, RANKED) as writer:
-        for part in _ranked(bundle, requests, wish, progress):
+        for part in _ranked(bundle, requests, wish, world, progress):
             writer.write_table(part)
             rows += part.num_rows
-    return Ranked(rows, len(requests), time.perf_counter() - start, _notes(bundle, requests))
+    return Ranked(rows, len(requests), time.perf_counter() - start, notes)
 
 
 def judge_people(
     bundle: Bundle, people: Path, truth: Path, progress: Progress = silent
 ) -> list[dict[str, object]]:
     """How the model's feeds for `people` meet `truth` (person_id, item_id), as summary rows."""
-    requests, wanted = Requests.of(_table(people)), _table(truth)
+    requests, wanted = Requests.of(_table(people), bundle.config.shop.timezone), _table(truth)
     if missing := {"person_id", "item_id"} - set(wanted.column_names):
         raise ValueError(f"{truth} lacks {sorted(missing)}; it has {wanted.column_names}")
     truths = _wanted_by(requests, wanted, bundle)
     asked = np.flatnonzero(np.diff(truths.indptr) > 0)
     if not asked.size:
         raise ValueError(f"nobody of {people} is in {truth}; both name people by person_id")
-    feeds = np.concatenate(
-        [
-            served.feeds.items
-            for served in _feeds(bundle, requests, Wish(size=max(protocol.KS)), progress)
-        ]
-    )
+    wish = Wish(size=max(protocol.KS))
+    feeds = np.full((len(requests), wish.size), -1, dtype=np.int32)
+    for served in _feeds(bundle, requests, wish, _world(bundle, requests, wish), progress):
+        feeds[served.rows] = served.feeds.items
     outcome = protocol.judge(
         feeds[asked], truths.take(asked), name="policy", task="given", n_items=len(bundle.catalogue)
     )
@@ -185,19 +145,52 @@ def _table(path: Path) -> pa.Table:
         raise ValueError(f"{path} is no Parquet file; write it as one") from None
 
 
-def _feeds(bundle: Bundle, requests: Requests, wish: Wish, progress: Progress) -> Iterator[Served]:
-    ladder = bundle.forced(wish.ranker) if wish.ranker else bundle.ladder
+def _world(
+    bundle: Bundle, requests: Requests, wish: Wish, rejects: Path | None = None
+) -> World | None:
+    """What the requests are replayed in, where they say when they ask."""
+    if requests.at_us is None:
+        if wish.stream is not None:
+            raise ValueError("to replay a stream, people need a column `at`: when each one asks")
+        return None
+    stream = read_stream(bundle, wish.stream, rejects) if wish.stream else Stream.empty()
+    return World.of(bundle, stream)
+
+
+def _feeds(
+    bundle: Bundle, requests: Requests, wish: Wish, world: World | None, progress: Progress
+) -> Iterator[Served]:
+    """Feeds for all requests, those with `at` in the order of time."""
+    lived = bundle if world is None else world.bundle
+    ladder = lived.forced(wish.ranker) if wish.ranker else lived.ladder
     wanted = terms(
-        bundle.config, bundle.catalogue, bundle.catalogue.shown(None), wish.size,
+        lived.config, lived.catalogue, bundle.catalogue.shown(None), wish.size,
         repeat=wish.repeat, highest_rung=wish.rung or "one_to_one",
     )  # fmt: skip
-    for start in range(0, len(requests), CHUNK):
-        progress("ranking", start / len(requests))
-        part = slice(start, start + CHUNK)
-        people = _people(bundle, requests.user_id[part], requests.recent[part])
-        feeds = decide(ladder, people, wanted)
-        yield Served(requests.person_id[part], ladder, people, feeds)
+    done = 0
+    for rows, people, shown in _asking(bundle, requests, world):
+        progress("ranking", done / len(requests))
+        feeds = decide(ladder, people, wanted if shown is None else replace(wanted, items=shown))
+        yield Served(
+            rows, lived, [requests.person_id[r] for r in rows.tolist()], ladder, people, feeds
+        )
+        done += rows.size
     progress("ranked", 1.0)
+
+
+def _asking(
+    bundle: Bundle, requests: Requests, world: World | None
+) -> Iterator[tuple[Int64, People, Int32 | None]]:
+    """Which requests, the people, and what may be shown to them; None: what may be now."""
+    if world is not None and requests.at_us is not None:
+        names = [f"u:{user}" if user else "" for user in requests.user_id]
+        for moment in world.moments(Asked(names, requests.recent, requests.at_us)):
+            yield moment.rows, moment.people, moment.shown
+        return
+    for start in range(0, len(requests), CHUNK):
+        rows = np.arange(start, min(start + CHUNK, len(requests)))
+        part = slice(start, start + CHUNK)
+        yield rows, _people(bundle, requests.user_id[part], requests.recent[part]), None
 
 
 def _people(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]]) -> People:
@@ -209,13 +202,24 @@ def _people(bundle: Bundle, users: Sequence[str], recent: Sequence[Sequence[str]
 
 
 def _ranked(
-    bundle: Bundle, requests: Requests, wish: Wish, progress: Progress
+    bundle: Bundle, requests: Requests, wish: Wish, world: World | None, progress: Progress
 ) -> Iterator[pa.Table]:
-    for served in _feeds(bundle, requests, wish, progress):
-        yield as_table(bundle, served)
+    """The result in the order of the requests; a replay is put in it at its end."""
+    served = _feeds(bundle, requests, wish, world, progress)
+    if world is None:
+        yield from map(as_table, served)
+        return
+    parts: dict[int, pa.Table] = {}
+    for one in served:
+        table, ends = as_table(one), np.cumsum((one.feeds.items >= 0).sum(axis=1))
+        for row, end, begin in zip(one.rows.tolist(), ends, np.append(0, ends[:-1]), strict=True):
+            parts[row] = table.slice(begin, end - begin)
+    for start in range(0, len(requests), CHUNK):
+        part = [parts[row] for row in range(start, min(start + CHUNK, len(requests)))]
+        yield pa.concat_tables(part)
 
 
-def _notes(bundle: Bundle, requests: Requests) -> list[str]:
+def _notes(bundle: Bundle, requests: Requests, world: World | None) -> list[str]:
     """What a reader of the result should know."""
     named = [item for one in requests.recent for item in one]
     strangers = int((bundle.persons.indices([f"u:{u}" for u in requests.user_id]) < 0).sum())
@@ -227,12 +231,25 @@ def _notes(bundle: Bundle, requests: Requests) -> list[str]:
         f"{twice:,} people have a person_id that came before: the result has {twice:,} feeds more "
         "than names, in the order of the file": twice,
     }
-    return [note for note, count in told.items() if count]
+    replayed = [] if world is None else _about(bundle, requests, world.stream)
+    return [*(note for note, count in told.items() if count), *replayed]
 
 
-def as_table(bundle: Bundle, served: Served) -> pa.Table:
+def _about(bundle: Bundle, requests: Requests, stream: Stream) -> list[str]:
+    """What a replay took in, and what it could not undo."""
+    early = int(np.count_nonzero(np.asarray(requests.at_us) <= bundle.as_of_us))
+    told = {
+        f"{early:,} requests ask before the model's moment: its rankers know what came after them":
+        early,
+        f"{len(stream):,} events are taken in, {len(stream.new_items):,} items are new":
+        len(stream),
+    }  # fmt: skip
+    return [*stream.notes, *(note for note, count in told.items() if count)]
+
+
+def as_table(served: Served) -> pa.Table:
     """Feeds as rows of `RANKED`, person by person, best first."""
-    ladder, feeds = served.ladder, served.feeds
+    bundle, ladder, feeds = served.bundle, served.ladder, served.feeds
     row, place = np.nonzero(feeds.items >= 0)
     items, steps = feeds.items[row, place], feeds.steps[row, place]
     told = reasons(bundle, ladder, served.people, feeds)

@@ -13,18 +13,21 @@ from typing import Any, Self
 import numpy as np
 
 from features import arrays
-from features.config import Config, Rung
+from features.config import Config
+from features.declared import Declared, declared_weights
 from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
 from features.timelines import Timelines
 from features.training_options import RankerName
-from features.types import Bool, IdTable, Int32, Int64
+from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, Int64
 from training.catalogue import Catalogue
 from training.policy import Step, Terms
+from training.queries import Standing
 from training.rankers import RANKERS
 from training.rankers.base import Items, Ranker
+from training.recipe import Recipe
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class NoModel(ValueError):
@@ -35,8 +38,12 @@ class NoModel(ValueError):
 class Bundle:
     """A model version, its arrays mapped from disk.
 
-    timelines, consent: of the customers and visitors in `persons`; past sessions are not kept
+    timelines, consent, segments, stages, declared: of the customers and visitors in `persons`;
+    past sessions are not kept
     devices: visitors who are one of `persons`
+    segments: (n_persons,) int16, index into the manifest's `segments`, -1 in none
+    stages:   (n_persons,) int8, index into STAGES
+    declared: what people told us, not yet decayed
     """
 
     version: str
@@ -47,6 +54,9 @@ class Bundle:
     devices: Devices
     timelines: Timelines
     consent: Bool
+    segments: Int16
+    stages: Int8
+    declared: Declared
     rankers: dict[RankerName, Ranker]
     ladder: list[Step]
 
@@ -69,10 +79,11 @@ class Bundle:
                 f"it has format {manifest['format_version']}, this code reads {FORMAT_VERSION}; "
                 "run `feeds train` with this code"
             )
-        rankers: dict[RankerName, Ranker] = {
+        stored: dict[RankerName, Any] = {
             name: arrays.load(RANKERS[name], directory / "rankers" / name)
             for name in manifest["rankers"]
         }
+        rankers = {name: one.bound(stored) for name, one in stored.items()}
         return cls(
             version=directory.name,
             manifest=manifest,
@@ -81,7 +92,10 @@ class Bundle:
             persons=arrays.load(IdTable, directory / "persons"),
             devices=arrays.load(Devices, directory / "devices"),
             timelines=arrays.load(Timelines, directory / "timelines"),
-            consent=np.load(directory / "consent.npy", mmap_mode="r"),
+            consent=arrays.load_array(directory / "consent.npy"),
+            segments=arrays.load_array(directory / "segments.npy"),
+            stages=arrays.load_array(directory / "stages.npy"),
+            declared=arrays.load(Declared, directory / "declared"),
             rankers=rankers,
             ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
         )
@@ -99,6 +113,24 @@ class Bundle:
     def as_of_us(self) -> int:
         """The moment the model describes, microseconds since 1970 UTC."""
         return int(self.manifest["as_of_us"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """How this model was made."""
+        return Recipe.of_json(self.manifest["recipe"])
+
+    def standing(self, rows: Int32, interest: Float32) -> Standing:
+        """What is known of `rows` (-1: nobody) besides what they did, as it weighs now.
+
+        interest: (len(rows),) sum of each one's positive weights
+        """
+        known, place = rows >= 0, np.maximum(rows, 0)
+        if not len(self.segments):
+            return Standing.nobody(len(rows), self.declared.n_categories)
+        told = declared_weights(self.declared.take(place), interest, self.now_us(),
+                                self.config.preferences)  # fmt: skip
+        own = Standing(self.segments[place], self.stages[place], told)
+        return own.of(np.where(known, np.arange(len(rows)), -1).astype(np.int32))
 
     def ranker(self, name: RankerName) -> Ranker:
         """A ranker of the bundle by name, whether it is on the ladder or not."""
@@ -118,6 +150,8 @@ def alone(name: RankerName, ranker: Ranker) -> list[Step]:
     """Steps on which one ranker speaks of all it may know of a person."""
     if ranker.knows_strangers:
         return [Step("one_for_all", name, ranker)]
+    if ranker.by_segment:
+        return [Step("segment", name, ranker)]
     return [Step("one_to_one", name, ranker), Step("context", name, ranker)]
 
 
@@ -130,17 +164,20 @@ def terms(config: Config, catalogue: Catalogue, items: Items, size: int, **optio
 
 def save(
     directory: Path, features: FeatureSet, config: Config, rankers: Mapping[RankerName, Ranker],
-    ladder: Sequence[tuple[Rung, RankerName]], manifest: dict[str, Any],
+    recipe: Recipe, manifest: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write a bundle as the new directory `directory`."""
+    """Write a bundle as the new directory `directory`; `recipe` is what `rankers` are cooked by."""
     directory.mkdir(parents=True)
     arrays.save(Catalogue.of(features, config.shop.currency), directory / "catalogue")
     for name, ranker in rankers.items():
-        arrays.save(ranker, directory / "rankers" / name)
+        arrays.save(ranker.stored(), directory / "rankers" / name)
     people = _not_sessions(features.persons)
     arrays.save(IdTable.sorted(features.persons.ids[people]), directory / "persons")
     arrays.save(features.timelines.take(people), directory / "timelines")
     np.save(directory / "consent.npy", np.asarray(features.consent)[people])
+    np.save(directory / "segments.npy", np.asarray(features.segments)[people])
+    np.save(directory / "stages.npy", np.asarray(features.stages)[people])
+    arrays.save(features.declared.take(people), directory / "declared")
     places = np.searchsorted(people, features.devices.rows).astype(np.int32)
     arrays.save(Devices(features.devices.ids, places), directory / "devices")
     write_json(
@@ -153,7 +190,9 @@ def save(
             "as_of_us": features.as_of_us,
             "config": config.model_dump(mode="json"),
             "rankers": list(rankers),
-            "ladder": [list(step) for step in ladder],
+            "ladder": [list(step) for step in recipe.ladder if step[1] in rankers],
+            "recipe": recipe.as_json(),
+            "segments": list(features.manifest["segments"]),
             **manifest,
         },
     )

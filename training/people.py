@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from features.types import Int32
+from features.types import Int32, row_numbers
 from training.bundle import Bundle
 from training.policy import People
 from training.queries import queries_for
@@ -39,7 +40,7 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
             rows[person] = known[np.argmax(past)]
             consent[person] = bundle.consent[known].all()
     config = bundle.config
-    queries = queries_for(
+    plain = queries_for(
         bundle.timelines,
         rows,
         recent,
@@ -47,4 +48,8 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
         config.signals,
         config.session_signal(),
     )
+    weights = np.maximum(plain.histories.weights, 0)
+    sums = np.bincount(row_numbers(plain.histories.indptr), weights, minlength=len(rows))
+    own = bundle.standing(rows, sums.astype(np.float32))
+    queries = replace(plain, segment=own.segments, stage=own.stages, declared=own.declared)
     return People(queries, consent, unknown)

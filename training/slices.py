@@ -13,8 +13,8 @@ from features.home import Home
 from features.people_at import declared_at, people_at
 from features.split import cut_for_test, time_split
 from training.catalogue import Catalogue
-from training.device import device_of
 from training.evaluation import protocol
+from training.fitting.device import device_of
 from training.item_facts import ItemFacts
 from training.past import Past
 
@@ -60,17 +60,21 @@ def cuts(config: Config, features: FeatureSet) -> Cuts:
     return Cuts(test_us - 2 * length, test_us - length, test_us)
 
 
-def past_at(world: World, cut_us: int) -> Past:
-    """The world as it stood at a cut; at the feature set's own moment: all of it."""
+def past_at(world: World, cut_us: int, *, people_us: int | None = None) -> Past:
+    """The world as it stood at a cut; at the feature set's own moment: all of it.
+
+    people_us: of which moment stages, segments and answers are; None: of the cut
+    """
     config, features = world.config, world.features
-    log = features.timelines
+    log, stood = features.timelines, people_us or cut_us
     everything = cut_us >= features.as_of_us
-    who = people_at(config, features, cut_us, world.home)
+    who = people_at(config, features, stood, world.home)
     return Past(
         log if everything else log.where(log.occurred_us < cut_us), cut_us, config.signals,
-        world.items, who.segments, who.stages, declared_at(config, features, cut_us),
+        world.items, who.segments, who.stages, declared_at(config, features, stood),
         n_segments=len(who.names), seed=config.training.seed,
-        device=device_of(config.training.device), key=f"{features.digest[:16]}/{cut_us}",
+        device=device_of(config.training.device),
+        key=f"{features.digest[:16]}/{cut_us}" if stood == cut_us else "",
     )  # fmt: skip
 
 
@@ -84,3 +88,10 @@ def tasks_between(world: World, past: Past, until_us: int | None = None) -> list
         future = split.future
         split = replace(split, future=future.where(future.occurred_us < until_us))
     return protocol.tasks(split, world.config, world.catalogue, past.standing)
+
+
+def usual_repeat(world: World) -> str:
+    """The repeat rule of the kind that most of the catalogue is of."""
+    kinds = world.catalogue.kinds
+    articles = float(kinds.mean()) > 0.5 if len(kinds) else False
+    return world.config.repeat.article if articles else world.config.repeat.product

@@ -5,27 +5,43 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import mlflow
+import numpy as np
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.data.sources import LocalArtifactDatasetSource  # type: ignore[attr-defined]
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 
 from features.config import Config
+from features.feature_set import FeatureSet
 from features.home import Home
+from features.types import Float32
+from training.bundle import NoModel
+from training.evaluation.evidence import FEWEST
+from training.plots import CURVE, learning_curve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from training.tuning import Tried
+
 CHAMPION = "champion"
+SAMPLE_SECONDS = 1  # between two looks at the machine: one costs 10 ms, short runs are seen too
 _PYFUNC = Path(__file__).with_name("mlflow_model.py")
+_SHARED_FROM = 1 << 16  # bytes: smaller files are not worth a link
+_NOT_IN_A_NAME = re.compile(r"[^\w\-. /]")
 logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports each step of a new database
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 
@@ -55,32 +71,64 @@ class Tracker:
         mlflow.set_experiment(name)
         return client
 
+    @contextmanager
+    def run(self, features: FeatureSet) -> Iterator[None]:
+        """A run around a training: load of the machine, data set; failed if the block raises."""
+        self.connect()
+        mlflow.set_system_metrics_sampling_interval(SAMPLE_SECONDS)  # type: ignore[no-untyped-call]
+        with mlflow.start_run(log_system_metrics=True):
+            mlflow.log_input(FeatureData(features), context="training")
+            yield
+
     def record(
         self, bundle: Path, *, params: Mapping[str, object], metrics: Mapping[str, float],
         tags: Mapping[str, str], plots: Mapping[str, Figure],
+        slices: Sequence[Mapping[str, Any]] = (), curves: Mapping[str, Float32] | None = None,
+        trials: Sequence[Tried] = (),
     ) -> int:  # fmt: skip
-        """Record one training run and register its bundle; returns the model version."""
-        client = self.connect()
-        with mlflow.start_run(tags=dict(tags)) as run:
-            mlflow.log_params({key: json.dumps(value) for key, value in params.items()})
-            mlflow.log_metrics(dict(metrics))
-            mlflow.log_dict(self.config.model_dump(mode="json"), "config.json")
-            for name, figure in plots.items():
-                mlflow.log_figure(figure, f"plots/{name}.png")
-            model = mlflow.pyfunc.log_model(
-                name="model",
-                python_model=str(_PYFUNC),
-                artifacts={"bundle": str(bundle)},
-                pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
-            )
-            return self._register(client, model.model_uri, run.info.run_id)
+        """Record one training in the run that is open, else in a new one, and register its bundle.
 
-    def _register(self, client: mlflow.MlflowClient, source: str, run_id: str) -> int:
-        """A new version of the shop's model; the fluent call does the same and prints."""
+        slices: rows of `training.evaluation.slices`
+        curves: of a ranker, (epochs, 4): epoch, seconds, loss, ndcg on what was kept back
+        trials: of tuning, a nested run each
+        Returns the model version.
+        """
+        client = self.connect()
+        with _open_run() as run:
+            mlflow.set_tags(dict(tags))
+            told = {key: json.dumps(value) for key, value in params.items()}
+            _log(client, run.info.run_id, {**metrics, **_of_slices(slices)}, told)
+            mlflow.log_dict(self.config.model_dump(mode="json"), "config.json")
+            if slices:
+                mlflow.log_table(_columns(slices), "slices.json")
+            drawn = {f"learning_{n}": learning_curve(n, c) for n, c in (curves or {}).items()}
+            for name, figure in {**plots, **drawn}.items():
+                mlflow.log_figure(figure, f"plots/{name}.png")
+            for name, curve in (curves or {}).items():
+                client.log_batch(run.info.run_id, metrics=_steps(name, curve))
+            for trial in trials:
+                _nested(client, run, trial)
+            return self._register(client, bundle, run.info.run_id)
+
+    def _register(self, client: mlflow.MlflowClient, bundle: Path, run_id: str) -> int:
+        """The bundle as a new version of the shop's model; the fluent call does it too, and prints.
+
+        Large files are one with those of `bundle` where that can be.
+        """
+        model = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(_PYFUNC),
+            artifacts={"bundle": str(bundle)},
+            pip_requirements=[f"purposeful-feeds=={installed_version('purposeful-feeds')}"],
+        )
+        with suppress(MlflowException, OSError):  # a store elsewhere, another file system
+            stored = Path(mlflow.artifacts.download_artifacts(model.model_uri))
+            if stored.is_relative_to(self.home.root.resolve()):
+                _share(bundle, stored)
         name = self.config.tracking.model_name
         with suppress(MlflowException):  # it is there already
             client.create_registered_model(name)
-        return int(client.create_model_version(name, source, run_id).version)
+        return int(client.create_model_version(name, model.model_uri, run_id).version)
 
     def set_champion(self, version: int) -> None:
         """Let the alias name this version."""
@@ -103,10 +151,107 @@ class Tracker:
         return sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
 
     def fetch(self, version: int, target: Path) -> None:
-        """Download a version's bundle as the new directory `target`."""
+        """Download a version's bundle as the new directory `target`; NoModel where it is gone."""
         self.connect()
         source = f"models:/{self.config.tracking.model_name}/{version}"
         with tempfile.TemporaryDirectory(dir=self.home.scratch()) as scratch:
-            found = Path(mlflow.artifacts.download_artifacts(source, dst_path=scratch))
-            (bundle,) = (m.parent for m in (found / "artifacts").rglob("manifest.json"))
+            try:
+                found = Path(mlflow.artifacts.download_artifacts(source, dst_path=scratch))
+                (bundle,) = (m.parent for m in (found / "artifacts").glob("*/manifest.json"))
+            except (MlflowException, OSError, ValueError) as error:
+                raise NoModel(
+                    f"the bundle of v{version} is neither under {target.parent} nor in MLflow: "
+                    f"{error}"
+                ) from error
             bundle.rename(target)
+
+
+def _open_run() -> Any:
+    """The run that is open, which goes on, else a new one."""
+    active = mlflow.active_run()
+    return nullcontext(active) if active is not None else mlflow.start_run()
+
+
+class FeatureData(MetaDataset):
+    """A feature set as MLflow's data set: where it lies, its digest and its size."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        source = LocalArtifactDatasetSource(str(features.directory.resolve()))
+        self._size = {
+            "as_of": features.manifest["as_of"],
+            "events": len(features.timelines.items),
+            "people": len(features.persons),
+            "items": len(features.items),
+        }
+        # 16 characters of the digest name it everywhere; MLflow takes no more than 36
+        super().__init__(source, name="feature set", digest=features.digest[:16])
+
+    @property
+    def profile(self) -> dict[str, Any]:
+        """How much it holds, and up to when."""
+        return self._size
+
+    def to_dict(self) -> dict[str, str]:
+        """What MLflow stores."""
+        return {**super().to_dict(), "profile": json.dumps(self._size)}
+
+
+def _log(
+    client: mlflow.MlflowClient, run_id: str, metrics: Mapping[str, float],
+    params: Mapping[str, str],
+) -> None:  # fmt: skip
+    """All of them, in the portions that MLflow takes."""
+    moment = time.time_ns() // 1_000_000
+    points = [Metric(key, value, moment, 0) for key, value in metrics.items()]
+    for start in range(0, len(points), 1000):
+        client.log_batch(run_id, metrics=points[start : start + 1000])
+    told = [Param(key, value) for key, value in params.items()]
+    for start in range(0, len(told), 100):
+        client.log_batch(run_id, params=told[start : start + 100])
+
+
+def _of_slices(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Metrics by a name such as all/policy/stage/loyal/ndcg_at_20, of slices of enough people."""
+    return {
+        _NOT_IN_A_NAME.sub(
+            "_", "/".join(str(row[part]) for part in ("task", "name", "slice", "value", "metric"))
+        ): float(row["mean"])
+        for row in rows
+        if row["people"] >= FEWEST
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    return {column: [row[column] for row in rows] for column in rows[0]}
+
+
+def _steps(name: str, curve: Float32) -> list[Metric]:
+    """A curve as metrics with epochs as steps."""
+    moment = time.time_ns() // 1_000_000
+    return [
+        Metric(f"{name}/{what}", float(row[place]), moment, int(row[0]))
+        for row in curve
+        for place, what in enumerate(CURVE[1:], 1)
+        if np.isfinite(row[place])
+    ]
+
+
+def _nested(client: mlflow.MlflowClient, run: Any, trial: Tried) -> None:
+    """A run below `run` for one trial of tuning; one costs 20 ms."""
+    about = {"mlflow.parentRunId": run.info.run_id, "ranker": trial.ranker, "state": trial.state}
+    name = f"{trial.ranker} {trial.number}"
+    info = client.create_run(run.info.experiment_id, tags=about, run_name=name).info
+    reached = {"value": trial.value} if np.isfinite(trial.value) else {}
+    params = {key: json.dumps(value) for key, value in trial.params.items()}
+    _log(client, info.run_id, {**reached, "seconds": trial.seconds}, params)
+    client.set_terminated(info.run_id, "FAILED" if trial.state == "fail" else "FINISHED")
+
+
+def _share(bundle: Path, stored: Path) -> None:
+    """One copy on disk of what both directories hold: a bundle's arrays are never changed."""
+    for copy in stored.rglob("*.npy"):
+        original = bundle / copy.relative_to(stored / "artifacts" / bundle.name)
+        if copy.stat().st_size >= _SHARED_FROM:
+            beside = copy.with_suffix(".link")
+            os.link(original, beside)
+            beside.rename(copy)

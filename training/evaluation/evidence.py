@@ -1,8 +1,8 @@
 """Which steps a shop's ladder has: measured on its own past, not assumed.
 
-Within a rung the ranker with the higher ndcg speaks first. A ranker that is clearly worse than
-recent popularity on the same people (the whole 95 % interval of the paired difference below 0) does
-not speak at all: a more personal feed has to pay. Fewer than FEWEST people decide nothing.
+Within a rung the ranker with the higher ndcg speaks first. A ranker that is worse than recent
+popularity on the same people does not speak at all: a more personal feed has to pay. Fewer than
+FEWEST people decide nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from features.config import Rung
 from features.training_options import RankerName
 from training.evaluation import metrics
-from training.evaluation.protocol import Outcome
+from training.evaluation.protocol import Judged, Outcome
 
 METRIC = "ndcg_at_20"
 FLOOR: RankerName = "popularity"
@@ -46,7 +46,7 @@ def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> li
     repeat: the shop's rule (allow | exclude) decides which task speaks for `one_to_one`
     """
     usual = "all" if repeat == "allow" else "discovery"
-    task_of: dict[Rung, str] = {"one_to_one": usual, "context": "session"}
+    task_of: dict[Rung, str] = {"one_to_one": usual, "segment": usual, "context": "session"}
     found: list[Gain] = []
     for rung, task in task_of.items():
         mine = {one.name: one.values[METRIC] for one in outcomes if one.task == task}
@@ -54,10 +54,19 @@ def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> li
             continue
         drawn = metrics.draws(len(mine[FLOOR]), count, seed)
         for name, values in mine.items():
-            if name != "policy" and name != FLOOR:
+            if name != "policy" and name != FLOOR and rung in rungs_of(name):
                 gap = metrics.interval(values - mine[FLOOR], drawn)
                 found.append(Gain(rung, name, task, len(values), gap.mean, gap.low, gap.high))
     return found
+
+
+def rungs_of(name: Judged) -> tuple[Rung, ...]:
+    """Where a ranker can speak: what it needs to know is known there."""
+    if name == "segment_popularity":
+        return ("segment",)
+    if name == "repeat":
+        return ("one_to_one",)
+    return ("one_to_one", "context")
 
 
 def choose_ladder(
@@ -67,14 +76,14 @@ def choose_ladder(
 
     A rung that too few people could be asked about goes by what the other one showed.
     """
-    personal = [name for name in rankers if name != FLOOR]
     steps: list[tuple[Rung, RankerName]] = []
-    rungs: tuple[Rung, ...] = ("one_to_one", "context")
+    rungs: tuple[Rung, ...] = ("one_to_one", "segment", "context")
     for rung in rungs:
+        personal = [name for name in rankers if name != FLOOR and rung in rungs_of(name)]
         heard = [gain for gain in measured if gain.people >= FEWEST]
         told = [gain for gain in heard if gain.rung == rung] or heard
         by_name = {gain.ranker: gain for gain in told}
-        kept = [n for n in personal if n not in by_name or by_name[n].verdict != "stay"]
+        kept = [n for n in personal if n not in by_name or by_name[n].gain > 0]
         kept.sort(key=lambda n: -by_name[n].gain if n in by_name else 0.0)
         steps += [(rung, name) for name in kept]
     return [*steps, ("one_for_all", FLOOR)]

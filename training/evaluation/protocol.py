@@ -13,7 +13,7 @@ What the rules keep away from a feed is not wanted of it either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,15 +45,31 @@ class Task:
     truth: Ragged
     terms: Terms
 
+    def take(self, rows: Int64) -> Task:
+        """The same task for the named people of it."""
+        return replace(self, people=self.people.take(rows), rows=self.rows[rows],
+                       truth=self.truth.take(rows))  # fmt: skip
+
+    def drawn(self, most: int, seed: int) -> Task:
+        """At most `most` of its people, drawn by the seed, in their order."""
+        if len(self.people) <= most:
+            return self
+        random = np.random.default_rng(seed)
+        return self.take(np.sort(random.choice(len(self.people), most, replace=False)))
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one ladder did on one task: per-person values by metric, and the coverage."""
+    """How one ladder did on one task: per-person values by metric, coverage, and the feeds.
+
+    feeds: (n, size) int32, best first, -1 where a feed is over
+    """
 
     task: str
     name: Judged
     values: dict[str, Float64]
     coverage: dict[str, float]
+    feeds: Int32
 
 
 def tasks(
@@ -101,7 +117,7 @@ def judge(feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int)
         values[f"ndcg_at_{k}"] = metrics.ndcg(hit, wanted, k)
         values[f"hit_rate_at_{k}"] = metrics.hit_rate(hit, k)
     covered = {f"coverage_at_{k}": metrics.coverage(feeds, n_items, k) for k in KS}
-    return Outcome(task, name, values, covered)
+    return Outcome(task, name, values, covered, feeds)
 
 
 def summary(outcomes: Sequence[Outcome], count: int, seed: int) -> list[dict[str, object]]:

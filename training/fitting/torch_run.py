@@ -101,7 +101,7 @@ def device_of(past: Past) -> torch.device:
 def seeded(seed: int) -> Iterator[None]:
     """Inside, torch draws from `seed` and adds up in a fixed order; each process draws its own."""
     before = torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed * 1000 + rank())
         torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
         try:
@@ -186,10 +186,21 @@ class Course:
         """Is the time over? Asked between batches: an epoch may be longer than the time."""
         return agreed(self._seconds()) > self.minutes * 60
 
+    def over(self, part: float) -> float:
+        """Share of the course that is over, `part` of this epoch being done; from 0 to 1.
+
+        By epochs; by the time that they take, where it allows fewer.
+        """
+        epochs = float(self.epochs)
+        if self.points:
+            each = self.points[-1][1] / len(self.points)
+            epochs = min(epochs, self.minutes * 60 / each)
+        return min((len(self.points) + part) / epochs, 1.0)
+
     def goes_on(self, loss: float, quality: float) -> bool:
         """Note an epoch, whose quality (higher is better) was measured after it; go on?"""
         quality = agreed(quality)
-        self.points.append((len(self.points) + 1, self._seconds(), loss, quality))
+        self.points.append((len(self.points) + 1, agreed(self._seconds()), loss, quality))
         qualities = [point[3] for point in self.points]
         if self._best_at < 0 or quality > qualities[self._best_at]:
             self._best_at = len(qualities) - 1

@@ -1,62 +1,116 @@
-"""Implicit-feedback ALS: anyone with a history is folded in, so fresh events count at once."""
+"""Implicit-feedback ALS: who has a history or told us something is folded in, at once, exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from features.types import Bool, Float32, Int32
+from features.types import Bool, Float32, Int32, Int64
 from training.rankers.base import Items, Queries, Ranker
+from training.rankers.least_squares import solve
+
+
+@dataclass(frozen=True)
+class AlsModel:
+    """What one side is solved by, given the other (Rendle, Krichene, Zhang & Koren 2021, sec. 3).
+
+    An item with interest r should score 1, with weight confidence_scale * r; every item should
+    score 0, with weight 1. A row of n entries pays for its factors, squared,
+
+        regularization * (n + unobserved) ^ frequency_scaling
+
+    confidence_scale:  1 / alpha_0 of the paper, at an interest of 1
+    unobserved:        alpha_0 |I|, what a row weighs without any entry
+    frequency_scaling: nu
+    """
+
+    confidence_scale: float
+    regularization: float
+    unobserved: float
+    frequency_scaling: float
+
+    def weights(self, interest: Float32) -> Float32:
+        """What interest weighs."""
+        return np.float32(self.confidence_scale) * interest
+
+    def penalty(self, counts: Int64) -> Float32:
+        """(n, 1) float32: the penalty of rows with `counts` (n,) entries."""
+        size = (counts[:, None] + self.unobserved) ** self.frequency_scaling
+        return np.asarray(self.regularization * size, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class AlsRanker(Ranker):
-    """Implicit-feedback ALS (Hu, Koren & Volinsky 2008), folded in from a history alone.
+    """Matrix factors for implicit feedback (Hu, Koren & Volinsky 2008; Rendle et al. 2021).
 
-    item_factors: (n_items, n_factors) float32, y_i in the paper
-    gram:         (n_factors, n_factors) float32, Y'Y + regularization * I
-    touched:      (n_items,) bool, had anybody any interest in the item?
-    confidence_scale: alpha in their sec. 4, confidence = 1 + alpha * interest
+    factors:  (n_items + n_categories, f) float32: of the items, turned so that Y'Y is diagonal;
+              then of the categories, each the mean of its touched items
+    strength: (f,) float32, that diagonal
+    touched:  (n_items,) bool, had anybody any interest in the item?
+    declared_weight: of what people told us, beside an event of the same weight
     """
 
-    item_factors: Float32
-    gram: Float32
+    factors: Float32
+    strength: Float32
     touched: Bool
-    confidence_scale: float
+    model: AlsModel
+    declared_weight: float
     knows_strangers: ClassVar[bool] = False
+
+    @property
+    def item_factors(self) -> Float32:
+        """(n_items, f) float32; 0 for an item that nobody touched."""
+        return self.factors[: self.touched.size]
+
+    @property
+    def category_factors(self) -> Float32:
+        """(n_categories, f) float32; 0 for a category of which nobody touched anything."""
+        return self.factors[self.touched.size :]
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """x_u' y_i; no opinion on people without interest, nor on items that nobody touched."""
-        interest = queries.histories.interest()
-        factors = self.item_factors if items is None else self.item_factors[items]
-        people = np.stack([self._person(interest[row]) for row in range(len(queries))])
-        scores = people @ factors.T
-        scores[np.diff(interest.indptr) == 0] = np.nan
-        touched = self.touched if items is None else self.touched[items]
-        if not touched.all():
-            scores[:, ~touched] = np.nan
-        return scores
+        return self.scorer(queries, items)(slice(None))
+
+    def scorer(self, queries: Queries, items: Items | None) -> Callable[[slice], Float32]:
+        """`score` of some of the queries at a time, after everybody has been folded in."""
+        chosen = slice(None) if items is None else items
+        people, factors = self.people(queries), self.item_factors[chosen].T
+        untouched = np.flatnonzero(~self.touched[chosen])
+
+        def some(rows: slice) -> Float32:
+            scores: Float32 = people[rows] @ factors
+            scores[~people[rows].any(axis=1)] = np.nan
+            scores[:, untouched] = np.nan
+            return scores
+
+        return some
+
+    def people(self, queries: Queries) -> Float32:
+        """(n, f) float32: the factors of each query; 0 where nothing speaks for any item.
+
+        What somebody told us of a category is one more entry, of its mean item: wanted, or not
+        wanted where they asked for less of it. So behaviour can overrule it.
+        """
+        known = queries.histories.interest()
+        if queries.declared.nnz and self.declared_weight:
+            told = queries.declared * np.float32(self.declared_weight)
+            known = sp.csr_matrix(sp.hstack([known, told], format="csr"))
+        known.data = self.model.weights(known.data)
+        ridge = self.strength + self.model.penalty(np.diff(known.indptr))
+        return solve(known, self.factors, ridge)
 
     def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
-        """The terms of x_u' y_i: y_i' A^-1 c_h y_h for each history item h (sec. 5)."""
-        system, factors, confidence = self._system(own)
+        """The terms of the score of one who told us nothing: y_i' A^-1 w_h y_h (Hu et al., sec. 5).
+
+        For each history item h, with A the system that is solved for the person.
+        """
+        factors, weights = self.item_factors[own.indices], self.model.weights(own.data)
+        ridge = self.strength + self.model.penalty(np.diff(own.indptr))[0]
+        system = np.diag(ridge) + (factors.T * weights) @ factors
         towards = np.linalg.solve(system, self.item_factors[items].T)
-        parts: Float32 = (factors @ towards) * confidence[:, None]
+        parts: Float32 = (factors @ towards) * weights[:, None]
         return parts
-
-    def _person(self, own: sp.csr_matrix) -> Float32:
-        """x_u, eq. 4 of the paper, for one row of interest."""
-        if own.nnz == 0:
-            return np.zeros(self.gram.shape[0], dtype=np.float32)
-        system, factors, confidence = self._system(own)
-        return np.linalg.solve(system, factors.T @ confidence)
-
-    def _system(self, own: sp.csr_matrix) -> tuple[Float32, Float32, Float32]:
-        """A = Y'Y + Y'(C - I)Y + regularization I, with the history's factors and confidences."""
-        factors = self.item_factors[own.indices]
-        extra = np.float32(self.confidence_scale) * own.data
-        system = np.asarray(self.gram + (factors.T * extra) @ factors, dtype=np.float32)
-        return system, factors, 1 + extra

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, Self
 
@@ -10,8 +10,20 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from features.types import Float32, Histories, Int8, Int16, Int32, Int64, Ragged, nothing
-from training.rankers.topk import best
+from features.live import Trails
+from features.types import (
+    Float32,
+    Histories,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Ragged,
+    nothing,
+    row_numbers,
+)
+from training.rankers.cores import each
+from training.rankers.topk import best_of_rows
 
 Items = slice | NDArray[np.int32]  # a contiguous part of the catalogue, or sorted indices into it
 
@@ -99,6 +111,11 @@ class Ranking:
     items: Int32
     scores: Float32
 
+    @classmethod
+    def empty(cls, rows: int, k: int) -> Self:
+        """Nothing for anybody."""
+        return cls(np.full((rows, k), -1, np.int32), np.full((rows, k), np.nan, np.float32))
+
 
 class Ranker(Protocol):
     """A fitted model: arrays and a `score`."""
@@ -106,6 +123,7 @@ class Ranker(Protocol):
     knows_strangers: ClassVar[bool]  # has an opinion on an empty history
     only_had: ClassVar[bool] = False  # speaks of nothing but what the person had before
     by_segment: ClassVar[bool] = False  # needs no history, but the segment of who asks
+    learns_live: ClassVar[bool] = False  # has a `follower` that takes events in
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """Score items for each query; higher is better, NaN means no opinion.
@@ -126,6 +144,16 @@ class Ranker(Protocol):
         """This ranker as it was stored, with the fitted `others` (by name) that it asks."""
         del others
         return self
+
+    def follower(self, n_items: int) -> Self:
+        """A copy that learns from events, with room for `n_items`; see `training.rankers.live`."""
+        del n_items
+        raise NotImplementedError(f"{type(self).__name__} learns nothing until it is fitted again")
+
+    def observe(self, trails: Trails) -> None:
+        """Take in the fresh events; only a follower can."""
+        del trails
+        raise NotImplementedError(f"{type(self).__name__} is no follower; ask `follower` for one")
 
     def stored(self) -> Any:
         """The dataclass of arrays that a bundle keeps of this ranker."""
@@ -149,22 +177,33 @@ class Ranker(Protocol):
             found[row, shown[told]] = own.indices[strongest[told]]
         return found
 
+    def scorer(self, queries: Queries, items: Items | None) -> Callable[[slice], Float32]:
+        """`score` of some of the queries at a time; what they share is done once, before."""
+        scores = self.score(queries, items)
+        return lambda rows: scores[rows]
+
     def top(self, queries: Queries, k: int, allowed: Allowed) -> Ranking:
         """The k best allowed items of each query, exactly; equal scores in catalogue order."""
         indices = as_indices(allowed.items)
-        sparse = not isinstance(allowed.items, slice) and indices.size > _GATHER_BELOW
-        scores = self.score(queries, None if sparse else allowed.items)
-        items = np.full((len(queries), k), -1, dtype=np.int32)
-        values = np.full((len(queries), k), np.nan, dtype=np.float32)
-        for row, excluded in enumerate(map(allowed.excluded.row, range(len(queries)))):
-            own = scores[row, indices] if sparse else scores[row]
-            own = _without(own, indices, excluded)
-            chosen = best(own, k)
-            items[row, : chosen.size] = indices[chosen]
-            values[row, : chosen.size] = own[chosen]
-        return Ranking(items, values)
+        whole = not isinstance(allowed.items, slice) and indices.size > _GATHER_BELOW
+        score = self.scorer(queries, None if whole else allowed.items)
+        excluded = _places(allowed.excluded, indices)
+        ranking = Ranking.empty(len(queries), k)
+
+        def one(start: int) -> None:
+            rows = slice(start, start + _ROWS)
+            scores = score(rows)[:, indices] if whole else score(rows)
+            begin, end = np.searchsorted(excluded, [start * indices.size, rows.stop * indices.size])
+            chosen = best_of_rows(scores, k, excluded[begin:end] - start * indices.size)
+            row, place = np.nonzero(chosen >= 0)
+            ranking.items[start + row, place] = indices[chosen[row, place]]
+            ranking.scores[start + row, place] = scores[row, chosen[row, place]]
+
+        each(one, range(0, len(queries), _ROWS))
+        return ranking
 
 
+_ROWS = 64  # queries whose scores lie in cache at once
 _GATHER_BELOW = 4096  # fewer items: score only these; more: score all, then choose (it is cheaper)
 
 
@@ -175,11 +214,10 @@ def as_indices(items: Items) -> Int32:
     return items
 
 
-def _without(scores: Float32, indices: Int32, excluded: Int32) -> Float32:
-    """`scores` with no opinion on the excluded items."""
-    if not excluded.size or not indices.size:
-        return scores
-    place = np.minimum(np.searchsorted(indices, excluded), indices.size - 1)
-    out = scores.copy()
-    out[place[indices[place] == excluded]] = np.nan
-    return out
+def _places(excluded: Ragged, indices: Int32) -> Int64:
+    """(m,) sorted, row * len(indices) + place in `indices` of what is excluded."""
+    if not excluded.values.size or not indices.size:
+        return np.empty(0, np.int64)
+    place = np.minimum(np.searchsorted(indices, excluded.values), indices.size - 1)
+    found = indices[place] == excluded.values
+    return np.sort((row_numbers(excluded.indptr) * indices.size + place)[found])

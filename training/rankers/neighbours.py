@@ -14,7 +14,7 @@ from training.rankers.base import Items, Queries, Ranker
 
 @dataclass(frozen=True)
 class NeighboursRanker(Ranker):
-    """Cosine item neighbours (Sarwar, Karypis, Konstan & Riedl 2001).
+    """Item neighbours (Sarwar, Karypis, Konstan & Riedl 2001), however they were weighted.
 
     similarity: (n_items, n_items) CSR float32; row i has the neighbours of item i
     """

@@ -1,0 +1,261 @@
+"""Items without a single event: how well the content ranker places them, beside simpler ways.
+
+A fifth of the items that people liked are hidden: all their events are taken out, before and after
+the cut, from histories and from sessions. Everything is fitted on the rest, up to the cut. Then
+people are asked who went on to want a hidden item: those with a past, and visitors half-way
+through what they did after the cut. ndcg@20 of the hidden items they wanted, ranked among the
+hidden items, and among all items of the catalogue.
+
+FEEDS_DATA names the directory of the real logs; without it, `../shared/data` is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import scipy.sparse as sp
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from features.build import build
+from features.config import Config, load_config
+from features.home import Home
+from features.split import Split, cut_for_test, time_split
+from features.timelines import Timelines
+from features.training_options import ContentOptions
+from features.types import Bool, Float32, Int32, Int64, Ragged, row_numbers
+from simulation import SimulationConfig, simulate
+from training.evaluation.metrics import Interval, draws, hits, interval, ndcg
+from training.fitting import CannotFit
+from training.fitting.content import fit_content
+from training.item_facts import UNBORN, ItemFacts
+from training.past import Past
+from training.queries import queries_for
+from training.rankers.base import Queries
+from training.rankers.topk import best
+
+ROOT = Path(__file__).parents[1]
+LOGS = Path(os.environ.get("FEEDS_DATA") or ROOT.parent / "shared" / "data")
+FILES = {  # the example, and where its log lies under LOGS
+    "eshop_clothing": "eshop_clothing_clicks/clicks*.parquet",
+    "online_retail": "online_retail/online_retail*.parquet",
+    "deskdrop": "deskdrop/users_interactions*.parquet",
+}
+SHOP = "simulated shop"
+HIDDEN, SIZE, CHUNK, DRAWS = 0.2, 20, 512, 1000
+ENOUGH = 50  # people, for a mean that says anything
+
+Score = Callable[[Queries], Float32]  # (n, n_items)
+
+
+@dataclass(frozen=True)
+class World:
+    """A log without the hidden items (n_hidden,), and who wanted which of them: task by task."""
+
+    past: Past
+    hidden: Int32
+    asked: dict[str, tuple[Queries, Ragged]]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="directory of the real logs")] = LOGS,
+    seed: Annotated[int, typer.Option(help="draws the hidden items")] = 0,
+    out: Annotated[Path | None, typer.Option(help="write the numbers here too, as JSON")] = None,
+) -> None:
+    """Print ndcg@20 on hidden items, log by log, with 95 % intervals over people."""
+    console, rows = Console(), []
+    with tempfile.TemporaryDirectory() as directory:
+        for name, base in _shops(data, Path(directory)):
+            try:
+                found = measure(name, base, seed)
+            except CannotFit as refusal:
+                console.print(f"{name}: {refusal}")
+                continue
+            console.print(_table(name, found))
+            rows += found
+    if out:
+        out.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def measure(name: str, base: Path, seed: int) -> list[dict[str, object]]:
+    """One row per task, list and way of ranking; raises CannotFit."""
+    world = _hide(base, seed)
+    content = fit_content(world.past, ContentOptions())
+    ways: dict[str, Score] = {"content": content.score, **_simpler(world.past, seed)}
+    n, rows = world.past.timelines.n_items, []
+    for task, (queries, truth) in world.asked.items():
+        drawn = draws(len(queries), DRAWS, seed)
+        for among, items in {"hidden": world.hidden, "all": np.arange(n, dtype=np.int32)}.items():
+            values = {way: _ndcg(score, queries, truth, items) for way, score in ways.items()}
+            for way, own in values.items():
+                gain = interval(values["content"] - own, drawn)
+                rows.append({
+                    "log": name, "task": task, "people": len(queries), "among": among,
+                    "items": len(items), "way": way, **_three("ndcg", interval(own, drawn)),
+                    **_three("content_gains", gain),
+                })  # fmt: skip
+    return rows
+
+
+def _shops(data: Path, directory: Path) -> Iterator[tuple[str, Path]]:
+    """Each shop that there is, as a directory with a config and its log."""
+    for name, pattern in FILES.items():
+        if not (files := sorted(data.glob(pattern))):
+            Console().print(f"{name}: no {pattern} under {data}; left out")
+            continue
+        base = directory / name
+        (base / "data").mkdir(parents=True)
+        for file in files:
+            (base / "data" / file.name).symlink_to(file.resolve())
+        shutil.copy(ROOT / "examples" / name / "feeds.yaml", base)
+        yield name, base
+    simulate(SimulationConfig(), directory / "shop")
+    yield SHOP, directory / "shop"
+
+
+def _hide(base: Path, seed: int) -> World:
+    """Build the shop, draw the hidden items, and take their events out."""
+    config = load_config(base / "feeds.yaml")
+    features = build(config, base, Home(base / ".feeds"))
+    cut = cut_for_test(features.timelines, config.training.test_days)
+    split, facts = time_split(features.timelines, cut), ItemFacts.of(features)
+    plain = Past.plain(split.past, cut, config.signals, facts, seed=seed)
+    touched = np.flatnonzero(plain.touched)
+    drawn = np.random.default_rng(seed).choice(touched, int(HIDDEN * touched.size), replace=False)
+    hidden = np.zeros(len(facts), dtype=np.bool_)
+    hidden[drawn] = True
+    # what the log tells of an item's age is hidden with its events; what the catalogue tells is not
+    published = features.item_table()["published_us"].notna().to_numpy()
+    born = np.where(hidden & ~published, UNBORN, facts.born_us)
+    seen = split.past.where(~hidden[split.past.items])
+    past = replace(plain, timelines=seen, items=replace(facts, born_us=born))
+    asked = dict(_asked(replace(split, past=seen), hidden, config))
+    return World(past, np.sort(drawn).astype(np.int32), asked)
+
+
+def _asked(
+    split: Split, hidden: Bool, config: Config
+) -> Iterator[tuple[str, tuple[Queries, Ragged]]]:
+    """People with a past, and visitors half-way, who went on to want a hidden item."""
+    wanted = np.array(config.label_signals(), dtype=np.bool_)
+    future = split.future
+    lengths = np.diff(future.indptr)
+    place = np.arange(future.items.size) - np.repeat(future.indptr[:-1], lengths)
+    first = place < np.repeat(lengths // 2, lengths)
+    liked = np.array([signal.weight > 0 for signal in config.signals.values()])[future.signals]
+    given = future.where(first & liked & ~hidden[future.items])
+    target = wanted[future.signals] & hidden[future.items]
+    nobody = np.full(len(future), -1, dtype=np.int64)
+    empty = given.where(np.zeros(given.items.size, dtype=np.bool_))
+    for task, rows, session, truth in (
+        ("people with a past", np.arange(len(future)), empty, future.where(target)),
+        ("visitors half-way", nobody, given, future.where(target & ~first)),
+    ):
+        known = np.diff(split.past.indptr) > 0 if session is empty else np.diff(given.indptr) > 0
+        asked = np.flatnonzero(known & (np.diff(truth.indptr) > 0))
+        if asked.size >= ENOUGH:
+            recent = [session.items[slice(*session.indptr[[one, one + 1]])] for one in asked]
+            queries = queries_for(
+                split.past, rows[asked].astype(np.int32), recent, split.cut_us, config.signals,
+                config.session_signal(),
+            )  # fmt: skip
+            yield task, (queries, _distinct(truth.take(asked)))
+
+
+def _distinct(timelines: Timelines) -> Ragged:
+    return Ragged.of([
+        np.unique(timelines.items[slice(*timelines.indptr[[row, row + 1]])])
+        for row in range(len(timelines))
+    ])  # fmt: skip
+
+
+def _simpler(past: Past, seed: int) -> dict[str, Score]:
+    """What needs no training: favourites first, at random within; words like those of the past."""
+    facts = past.items
+    luck = np.random.default_rng(seed).random(len(facts)).astype(np.float32)
+
+    def words(queries: Queries) -> Float32:
+        mean = queries.histories.interest() @ facts.text
+        return np.asarray(mean @ facts.text.T, dtype=np.float32)
+
+    return {
+        "category popularity": _favourites(past, facts.category, luck),
+        "brand popularity": _favourites(past, facts.brands, luck),
+        "words of the past": words,
+        "random": lambda queries: np.broadcast_to(luck, (len(queries), luck.size)),
+    }
+
+
+def _favourites(past: Past, codes: Int32, luck: Float32) -> Score:
+    """By the person's interest in the item's group, then by everybody's, then at random.
+
+    codes: (n_items,) int32 group of each item, -1 in none: these come last
+    """
+    grouped = np.flatnonzero(codes >= 0)
+    ones = np.ones(grouped.size, dtype=np.float32)
+    shape = (codes.size, int(codes.max(initial=-1)) + 1)
+    groups = sp.csr_matrix((ones, (grouped, codes[grouped])), shape=shape)
+    popular = np.asarray(past.interest.sum(axis=0)).ravel() @ groups
+    popular = popular / max(float(popular.max(initial=0)), 1e-9)
+
+    def score(queries: Queries) -> Float32:
+        own = (queries.histories.interest() @ groups).toarray()
+        own = own / np.maximum(own.max(axis=1, keepdims=True, initial=0), 1e-9) + 1e-3 * popular
+        return np.asarray(own @ groups.T.toarray() + 1e-6 * luck, dtype=np.float32)
+
+    return score
+
+
+def _ndcg(score: Score, queries: Queries, truth: Ragged, items: Int32) -> Int64:
+    """(n,) ndcg@20 of each person over `items`."""
+    feeds = np.full((len(queries), SIZE), -1, dtype=np.int32)
+    for begin in range(0, len(queries), CHUNK):
+        rows = np.arange(begin, min(begin + CHUNK, len(queries)))
+        for row, own in zip(rows, score(queries.take(rows))[:, items], strict=True):
+            chosen = best(own, SIZE)
+            feeds[row, : chosen.size] = items[chosen]
+    return ndcg(hits(feeds, truth), np.diff(truth.indptr), SIZE)
+
+
+def _three(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.mean, f"{name}_low": found.low, f"{name}_high": found.high}
+
+
+def _table(name: str, rows: list[dict[str, object]]) -> Table:
+    table = Table(title=f"{name}: ndcg@{SIZE} on items without a single event")
+    for column in ("task", "among", "way"):
+        table.add_column(column)
+    for column in ("ndcg", "95 %", "content gains", "95 %"):
+        table.add_column(column, justify="right")
+    before = None
+    for row in rows:
+        head = (f"{row['task']} ({row['people']})", f"{row['among']} ({row['items']})")
+        shown = head if head != before else ("", "")
+        if head != before and before:
+            table.add_section()
+        before = head
+        numbers = [
+            text
+            for part in ("ndcg", "content_gains")
+            for text in (
+                f"{row[part]:.3f}",
+                f"{row[f'{part}_low']:.3f} to {row[f'{part}_high']:.3f}",
+            )
+        ]
+        table.add_row(
+            *shown, str(row["way"]), *(numbers[:2] if row["way"] == "content" else numbers)
+        )
+    return table
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,146 @@
+"""Two more ways of asking: requests replayed in time order, and everybody's last event left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from benchmarks.quality.moments import Moment
+from benchmarks.quality.peers.base import SIZE, best
+from benchmarks.quality.peers.popular import OneForAll, Popularity
+from features.online import decayed
+from features.split import leave_last_out
+from features.types import DAY_US, Float32, Histories, Int32, Int64, Ragged, gather, row_numbers
+from training.bundle import terms
+from training.evaluation.protocol import Task
+from training.past import Past
+from training.policy import People, kept_away
+from training.rankers.base import Queries
+from training.slices import World
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Everybody's first reading of an article in the slice: what was read is what was wanted.
+
+    rows, entries: (n,) person and log entry of each request, in time order
+    """
+
+    moment: Moment
+    rows: Int64
+    entries: Int64
+
+    @classmethod
+    def of(cls, moment: Moment) -> Replay:
+        """Requests of `moment`'s slice."""
+        world = moment.world
+        log, wanted = world.features.timelines, np.array(world.config.label_signals())
+        rows = row_numbers(log.indptr)
+        _, first = np.unique(rows * log.n_items + log.items, return_index=True)
+        new = np.zeros(len(rows), dtype=np.bool_)
+        new[first] = True
+        times = log.occurred_us
+        asked = new & wanted[log.signals] & (times >= moment.cut_us) & (times < moment.until_us)
+        entries = np.flatnonzero(asked)
+        entries = entries[np.argsort(times[entries], kind="stable")]
+        return cls(moment, rows[entries], entries)
+
+    @cached_property
+    def at_us(self) -> Int64:
+        """(n,) when each request was made."""
+        return self.moment.world.features.timelines.occurred_us[self.entries]
+
+    @cached_property
+    def task(self) -> Task:
+        """Histories as they were at the moment of each request: strictly before it."""
+        world, log = self.moment.world, self.moment.world.features.timelines
+        indptr, taken = gather(log.indptr, self.rows)
+        known = log.occurred_us[taken] < np.repeat(self.at_us, np.diff(indptr))
+        lengths = np.bincount(row_numbers(indptr)[known], minlength=len(self.rows))
+        taken, now = taken[known], np.repeat(self.at_us, lengths)
+        ages = ((now - log.occurred_us[taken]) / DAY_US).astype(np.float32)
+        signals = log.signals[taken]
+        histories = Histories(
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), log.items[taken], signals,
+            decayed(signals, ages, world.config.signals), ages, log.n_items,
+        )  # fmt: skip
+        people = _everybody(Queries.plain(histories, lengths.astype(np.int64), self.at_us))
+        rules = terms(world.config, world.catalogue, slice(0, len(world)), SIZE)
+        truth = Ragged.of(list(log.items[self.entries][:, None]))
+        return Task("replay", people, self.rows, truth, rules)
+
+    def nights(self) -> Iterator[tuple[Moment, Int64]]:
+        """A moment for each day of the slice, and which requests came on that day.
+
+        A peer is fitted again every 24 hours on all that had happened: nobody would serve articles
+        from a model of last week.
+        """
+        day = (self.at_us - self.moment.cut_us) // DAY_US
+        for number in np.unique(day):
+            cut = self.moment.cut_us + int(number) * DAY_US
+            rows = np.flatnonzero(day == number)
+            asked = {"replay": self.task.take(rows)}
+            yield Moment(self.moment.world, cut, cut + self._length, asked=asked), rows
+
+    @property
+    def _length(self) -> int:
+        return self.moment.until_us - self.moment.cut_us
+
+    def live(self, half_life_days: float | None) -> Int32:
+        """(n, SIZE) what is popular at the moment of each request; None: what is newest."""
+        world, log = self.moment.world, self.moment.world.features.timelines
+        order = np.argsort(log.occurred_us, kind="stable")
+        times, items = log.occurred_us[order], log.items[order]
+        liked = np.array([s.weight > 0 for s in world.config.signals.values()])
+        value = liked[log.signals[order]].astype(np.float64)
+        away = kept_away(self.task.people, self.task.terms)
+        feeds = np.empty((len(self.rows), 2 * SIZE), dtype=np.int32)
+        for row, at in enumerate(self.at_us):
+            end = np.searchsorted(times, at, side="left")
+            scores = _popular(items[:end], times[:end], value[:end], int(at), half_life_days)
+            scores = np.pad(scores, (0, log.n_items - len(scores)), constant_values=np.nan)
+            feeds[row] = best(scores[None, :], away.take(np.array([row])), 2 * SIZE)[0]
+        return feeds
+
+
+def _popular(
+    items: Int32, times: Int64, value: np.ndarray, at_us: int, half_life_days: float | None
+) -> Float32:
+    """Decayed counts until `at_us`, or minus the age of each item; NaN for those not seen yet."""
+    if half_life_days is None:
+        seen = np.full(int(items.max()) + 1, np.nan)
+        seen[items[::-1]] = (times[::-1] - at_us) / DAY_US  # the first event of an item is last
+        return seen.astype(np.float32)
+    weight = value * np.exp2(-(at_us - times) / DAY_US / half_life_days)
+    counts = np.bincount(items, weight)
+    return np.where(counts > 0, counts, np.nan).astype(np.float32)
+
+
+def leave_one_out(world: World) -> Moment:
+    """Everybody's last event is wanted, all before it is known: only to compare sequence models."""
+    config = world.config
+    split = leave_last_out(world.features.timelines)
+    past = Past.plain(
+        split.past, split.cut_us, config.signals, world.items, seed=config.training.seed
+    )
+    asked = np.flatnonzero((np.diff(split.past.indptr) > 0) & (np.diff(split.future.indptr) > 0))
+    histories = split.past.take(asked).histories(split.cut_us, config.signals)
+    people = _everybody(Queries.plain(histories, np.diff(histories.indptr), split.cut_us))
+    rules = terms(config, world.catalogue, slice(0, len(world)), SIZE, repeat="allow")
+    future = split.future.take(asked)
+    task = Task("leave one out", people, asked, Ragged(future.indptr, future.items), rules)
+    task = task.drawn(config.training.test_people, config.training.seed)
+    return Moment(world, split.cut_us, split.cut_us + 1, past, {task.name: task})
+
+
+def _everybody(queries: Queries) -> People:
+    all_of_them = np.ones(len(queries), dtype=np.bool_)
+    return People(queries, all_of_them, ~all_of_them)
+
+
+def popularity_of(moment: Moment, half_life_days: float) -> OneForAll:
+    """Recent popularity at a moment."""
+    return Popularity().fit(moment, {"half_life_days": half_life_days})

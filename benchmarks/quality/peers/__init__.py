@@ -1,0 +1,1 @@
+"""What a user would pick instead, fitted and asked as its own documentation shows."""

@@ -1,0 +1,145 @@
+"""How the blend comes about: lessons from slices that its inputs have not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from features.home import Progress, part_of, silent
+from features.live import Trails
+from features.training_options import RankerName
+from features.types import Float64, row_numbers
+from training.cooking import Cooked
+from training.evaluation import protocol
+from training.evaluation.protocol import Outcome
+from training.fitting import CannotFit
+from training.fitting.blend_lessons import Lessons, Teacher, grades
+from training.item_side import item_side
+from training.rankers.base import Ranker
+from training.rankers.blend import BlendForest
+from training.rankers.blend_features import ItemSide, names
+from training.rankers.live import followers
+from training.recipe import Recipe
+from training.slices import Cuts, World, past_at, tasks_between, usual_repeat
+
+ENOUGH = 3000  # requests to learn from; where fewer asked, they are asked at more moments
+MOMENTS = 6  # at most
+INTERVALS = 42  # of the slice: at the beginning of each, what people want in it is asked
+
+
+@dataclass(frozen=True)
+class Blended:
+    """A learned blend.
+
+    outcomes: how forests that did not know the person did on the blend slice
+    importance: column -> share of the gain of all splits
+    """
+
+    forest: BlendForest
+    outcomes: list[Outcome]
+    importance: dict[str, float]
+    trees: int
+
+
+def learn_blend(
+    world: World, recipe: Recipe, parts: Cuts, cooked: Cooked, asked: Sequence[protocol.Task],
+    progress: Progress = silent,
+) -> Blended | str:  # fmt: skip
+    """Learn the blend on the blend slice, or say why there is too little to learn from.
+
+    cooked: the recipe on what came before the slice        asked: the tasks of the slice
+    """
+    from training.fitting.blend import fit_blend  # here: LightGBM brings pandas
+
+    options, seed = recipe.options.blend, recipe.options.seed
+    past, inputs = past_at(world, parts.blend_us), list(cooked.rankers)
+    teacher = _teacher(world, cooked.rankers, item_side(past), recipe)
+    mine = [teacher.lessons(task) for task in asked]
+    told = part_of(progress, 0.0, 0.5)
+    taught = [one for one in (*mine, *_along(world, recipe, parts, cooked, asked, told)) if one]
+    if not taught:
+        return "blend: nobody in its slice wanted what the other rankers show"
+    columns = names(inputs)
+    try:
+        found = fit_blend(Lessons.joined(taught), columns, options, seed,
+                          part_of(progress, 0.5, 1.0))  # fmt: skip
+    except CannotFit as error:
+        return str(error)
+    forest = BlendForest(found.model, item_side(past), inputs, options.candidates)
+    outcomes = _held_out(asked, mine, found.held_out, len(world))
+    return Blended(forest, outcomes, found.importance, found.trees)
+
+
+def _along(
+    world: World, recipe: Recipe, parts: Cuts, cooked: Cooked, asked: Sequence[protocol.Task],
+    progress: Progress,
+) -> Iterator[Lessons | None]:  # fmt: skip
+    """Lessons along the slice, the live rankers having taken in what came before each moment.
+
+    At every interval's beginning: what people want in it, as a site is asked. At some of them: what
+    they want until the slice ends, as a mailing is, so that a small shop has more to learn from.
+    """
+    usual = "all" if usual_repeat(world) == "allow" else "discovery"
+    live = followers(cooked.rankers, len(world), len(world))
+    side = item_side(past_at(world, parts.blend_us)).follower(len(world))
+    few = min(-(-ENOUGH // max(sum(len(task.people) for task in asked), 1)), MOMENTS)
+    bounds = np.linspace(parts.blend_us, parts.test_us, INTERVALS + 1).astype(np.int64).tolist()
+    for number, (begin, end) in enumerate(pairwise(bounds)):
+        progress("collecting lessons", number / INTERVALS)
+        past = past_at(world, begin, people_us=parts.blend_us)
+        most = max(recipe.options.blend.people // 3 // INTERVALS, 1)
+        soon = [task for task in tasks_between(world, past, end) if task.name == usual]
+        for task in soon:
+            teacher = _teacher(world, live, side, recipe)
+            yield teacher.lessons(task.drawn(most, recipe.options.seed + number))
+        if number and few > 1 and number % (INTERVALS // few) == 0:
+            teacher = _teacher(world, live, replace(side, live=False), recipe)
+            for task in tasks_between(world, past, parts.test_us):
+                yield teacher.lessons(task)
+        learning = [one for one in live.values() if one.learns_live]
+        _take_in([*learning, side], world, begin, end)
+
+
+def _take_in(learners: Sequence[Any], world: World, begin_us: int, end_us: int) -> None:
+    """Tell all who learn live the events from `begin_us` on and before `end_us`."""
+    log = world.features.timelines
+    during = (log.occurred_us >= begin_us) & (log.occurred_us < end_us)
+    people = np.unique(row_numbers(log.indptr)[during])
+    own = log.take(people)
+    own = own.where(own.occurred_us < end_us)
+    trails = Trails.of(own, world.config.signals, own.occurred_us >= begin_us)
+    for one in learners:
+        one.observe(trails)
+
+
+def _teacher(
+    world: World, rankers: Mapping[RankerName, Ranker], side: ItemSide, recipe: Recipe
+) -> Teacher:
+    objective = world.config.objective
+    return Teacher(rankers, list(rankers), side, recipe.options.blend.candidates,
+                   grades(objective, world.items.prices), again=objective == "repeat")  # fmt: skip
+
+
+def _held_out(
+    asked: Sequence[protocol.Task], lessons: Sequence[Lessons | None], judged: Float64, n_items: int
+) -> list[Outcome]:
+    """How the lessons' items in the order of `judged` do; who wanted no candidate got nothing."""
+    outcomes, start, size = [], 0, max(protocol.KS)
+    for task, own in zip(asked, lessons, strict=True):
+        feeds = np.full((len(task.people), size), -1, dtype=np.int32)
+        if own is not None:
+            scores = judged[start : start + len(own)]
+            order = np.lexsort((-scores, own.query))
+            begins = np.searchsorted(own.query, np.arange(len(own.person)))
+            rank = np.arange(len(own)) - begins[own.query[order]]
+            shown = rank < size
+            feeds[own.place[own.query[order][shown]], rank[shown]] = own.items[order][shown]
+            start += len(own)
+        outcomes.append(
+            protocol.judge(feeds, task.truth, name="blend", task=task.name, n_items=n_items)
+        )
+    return outcomes
