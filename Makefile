@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench-features bench-build clean
+.PHONY: demo test lint format bench-features bench-build bench-rankers bench-cold bench-quality clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -26,8 +26,17 @@ bench-features: .venv/installed ## log to matrix at 1, 10 and 50 million events,
 bench-build: .venv/installed ## a whole feature set out of 10 million simulated events: seconds per step, memory
 	$(BIN)/python benchmarks/full_build.py
 
+bench-rankers: .venv/installed ## fit seconds and memory of every ranker at 1 and 10 million events; ALS and top-20 beside implicit
+	$(BIN)/python benchmarks/ranker_speed.py
+
+bench-cold: .venv/installed ## items without a single event: content beside category popularity and chance
+	$(BIN)/python benchmarks/cold_items.py
+
+bench-quality: .venv/installed .venv-peers/installed ## our rankers beside what a user would pick instead, on the real logs
+	$(BIN)/python -m benchmarks.quality $(QUALITY)
+
 clean: ## remove what the other targets made
-	rm -rf .venv .feeds .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers .feeds .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.12 ...')"
@@ -39,4 +48,9 @@ clean: ## remove what the other targets made
 .venv/installed-for-tests: .venv/installed
 	@echo "installing what the tests need …"
 	$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv-peers/installed: benchmarks/quality/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -32,7 +32,7 @@ from features.home import Home
 from features.split import Split, cut_for_test, time_split
 from features.timelines import Timelines
 from features.training_options import ContentOptions
-from features.types import Bool, Float32, Int32, Int64, Ragged, row_numbers
+from features.types import Bool, Float32, Float64, Int32, Ragged
 from simulation import SimulationConfig, simulate
 from training.evaluation.metrics import Interval, draws, hits, interval, ndcg
 from training.fitting import CannotFit
@@ -41,7 +41,6 @@ from training.item_facts import UNBORN, ItemFacts
 from training.past import Past
 from training.queries import queries_for
 from training.rankers.base import Queries
-from training.rankers.topk import best
 
 ROOT = Path(__file__).parents[1]
 LOGS = Path(os.environ.get("FEEDS_DATA") or ROOT.parent / "shared" / "data")
@@ -54,7 +53,7 @@ SHOP = "simulated shop"
 HIDDEN, SIZE, CHUNK, DRAWS = 0.2, 20, 512, 1000
 ENOUGH = 50  # people, for a mean that says anything
 
-Score = Callable[[Queries], Float32]  # (n, n_items)
+Score = Callable[[Queries], Float32 | Float64]  # (n, n_items)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="write the numbers here too, as JSON")] = None,
 ) -> None:
     """Print ndcg@20 on hidden items, log by log, with 95 % intervals over people."""
-    console, rows = Console(), []
+    console, rows = Console(width=110), []
     with tempfile.TemporaryDirectory() as directory:
         for name, base in _shops(data, Path(directory)):
             try:
@@ -80,7 +79,7 @@ def main(
             except CannotFit as refusal:
                 console.print(f"{name}: {refusal}")
                 continue
-            console.print(_table(name, found))
+            console.print(_table(name, found) if found else f"{name}: fewer than {ENOUGH} people")
             rows += found
     if out:
         out.write_text(json.dumps(rows, indent=1) + "\n")
@@ -179,50 +178,51 @@ def _distinct(timelines: Timelines) -> Ragged:
 
 
 def _simpler(past: Past, seed: int) -> dict[str, Score]:
-    """What needs no training: favourites first, at random within; words like those of the past."""
-    facts = past.items
-    luck = np.random.default_rng(seed).random(len(facts)).astype(np.float32)
+    """What needs no training, as far as the log has what it goes by."""
+    facts, luck = past.items, np.random.default_rng(seed)
 
     def words(queries: Queries) -> Float32:
         mean = queries.histories.interest() @ facts.text
         return np.asarray(mean @ facts.text.T, dtype=np.float32)
 
-    return {
-        "category popularity": _favourites(past, facts.category, luck),
-        "brand popularity": _favourites(past, facts.brands, luck),
-        "words of the past": words,
-        "random": lambda queries: np.broadcast_to(luck, (len(queries), luck.size)),
-    }
+    ways: dict[str, Score] = {}
+    for name, codes in {"category": facts.category, "brand": facts.brands}.items():
+        if (codes >= 0).any():
+            ways[f"{name} popularity"] = _favourites(past, codes, luck)
+    if facts.text.any():
+        ways["words of the past"] = words
+    return {**ways, "random": lambda queries: luck.random((len(queries), len(facts)))}
 
 
-def _favourites(past: Past, codes: Int32, luck: Float32) -> Score:
+def _favourites(past: Past, codes: Int32, luck: np.random.Generator) -> Score:
     """By the person's interest in the item's group, then by everybody's, then at random.
 
     codes: (n_items,) int32 group of each item, -1 in none: these come last
     """
     grouped = np.flatnonzero(codes >= 0)
-    ones = np.ones(grouped.size, dtype=np.float32)
-    shape = (codes.size, int(codes.max(initial=-1)) + 1)
+    ones = np.ones(grouped.size)
+    shape = (codes.size, int(codes.max()) + 1)
     groups = sp.csr_matrix((ones, (grouped, codes[grouped])), shape=shape)
-    popular = np.asarray(past.interest.sum(axis=0)).ravel() @ groups
-    popular = popular / max(float(popular.max(initial=0)), 1e-9)
+    popular = np.asarray(past.interest.sum(axis=0), dtype=np.float64).ravel() @ groups
+    popular = 1 + popular / popular.max()
 
-    def score(queries: Queries) -> Float32:
-        own = (queries.histories.interest() @ groups).toarray()
-        own = own / np.maximum(own.max(axis=1, keepdims=True, initial=0), 1e-9) + 1e-3 * popular
-        return np.asarray(own @ groups.T.toarray() + 1e-6 * luck, dtype=np.float32)
+    def score(queries: Queries) -> Float64:
+        own = np.asarray((queries.histories.interest() @ groups).todense(), dtype=np.float64)
+        own = own / np.maximum(own.max(axis=1, keepdims=True), 1e-9) + 1e-3 * popular
+        scores: Float64 = own @ groups.T.toarray() + 1e-6 * luck.random((len(queries), codes.size))
+        return scores
 
     return score
 
 
-def _ndcg(score: Score, queries: Queries, truth: Ragged, items: Int32) -> Int64:
+def _ndcg(score: Score, queries: Queries, truth: Ragged, items: Int32) -> Float64:
     """(n,) ndcg@20 of each person over `items`."""
     feeds = np.full((len(queries), SIZE), -1, dtype=np.int32)
     for begin in range(0, len(queries), CHUNK):
         rows = np.arange(begin, min(begin + CHUNK, len(queries)))
         for row, own in zip(rows, score(queries.take(rows))[:, items], strict=True):
-            chosen = best(own, SIZE)
-            feeds[row, : chosen.size] = items[chosen]
+            order = np.argsort(-own, kind="stable")[: min(SIZE, np.count_nonzero(~np.isnan(own)))]
+            feeds[row, : order.size] = items[order]  # those without an opinion are last
     return ndcg(hits(feeds, truth), np.diff(truth.indptr), SIZE)
 
 

@@ -105,7 +105,7 @@ class SequenceOptions(Section):
     heads: Count = 1  # must divide the factors
     length: int = Field(default=50, ge=2)  # newest items of a history that it reads
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    learning_rate: Above0 = 4e-3  # at its highest: it rises for some steps, then falls to 0
+    learning_rate: Above0 = 6e-3  # at its highest: it rises for some steps, then falls to 0
     batch: Count = 800  # places of histories, each with its next item, per step
     negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
     epochs: Count = 12  # at most; it stops when the past's own last items are told no better
@@ -125,7 +125,7 @@ class ContentOptions(Section):
     """Two towers over what an item is: words, category, brand, price, age."""
 
     factors: Count = 64
-    dropout: float = Field(default=0.3, ge=0, lt=1)  # of words and properties while learning
+    dropout: float = Field(default=0.2, ge=0, lt=1)  # of words and properties while learning
     learning_rate: Above0 = 5e-3
     batch: Count = 512
     epochs: Count = 30  # at most; it stops when items held out are placed no better
@@ -163,7 +163,7 @@ class Gate(Section):
 class Training(Section):
     """What is fitted, with which options, and how it is measured."""
 
-    rankers: list[RankerName] = ["popularity", "neighbours", "als"]
+    rankers: list[RankerName] = [name for name in RANKER_NAMES if name != "graph"]
     popularity: PopularityOptions = PopularityOptions()
     segment_popularity: SegmentPopularityOptions = SegmentPopularityOptions()
     repeat: RepeatOptions = RepeatOptions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -230,6 +231,12 @@ class TestComparing:
     def test_the_same_feeds_are_level_with_the_best_peer_not_with_any(self, moment):
         first, _, mine = self.rows(moment, ours=["right"], peers=["wrong", "right"])
         assert (first.name, mine.verdict, mine.gap.low, mine.gap.high) == ("right", "level", 0, 0)
+
+    def test_one_of_ours_may_be_called_like_a_peer(self, moment):
+        task = moment.tasks["all"]
+        right, wrong = self.entries(task)
+        peer, mine = compare("log", task, [right], [replace(wrong, name="right")], Rules(draws=200))
+        assert (peer.ours, mine.ours, mine.verdict) == (False, True, "above")
 
     def test_the_summary_counts(self, moment):
         rows = self.rows(moment, ours=["right"], peers=["wrong"])

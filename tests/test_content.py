@@ -226,7 +226,7 @@ class TestLessons:
     @given(st.lists(st.integers(0, 89), min_size=1, max_size=20))
     def test_ask_for_an_item_that_the_history_does_not_tell(self, events):
         lessons = self.lessons()
-        batch = lessons.batch(np.array(events))
+        batch = lessons.batch(np.array(events), np.random.default_rng(0))
         histories = batch.histories.toarray()
         assert batch.items[batch.wanted].tolist() == lessons.items[events].tolist()
         assert (histories[np.arange(len(events)), batch.wanted] == 0).all()
@@ -235,10 +235,48 @@ class TestLessons:
     @given(st.lists(st.integers(0, 89), min_size=1, max_size=20))
     def test_take_nothing_that_a_person_has_for_unwanted(self, events):
         lessons = self.lessons()
-        batch = lessons.batch(np.array(events))
+        batch = lessons.batch(np.array(events), np.random.default_rng(0))
         has = lessons.interest.toarray()[lessons.persons[events]] > 0
         own = np.eye(len(events), dtype=np.bool_)
         np.testing.assert_array_equal(batch.apart, has[:, batch.items[batch.wanted]] & ~own)
+
+    def test_tell_what_came_before_in_the_session_the_newest_first(self):
+        timelines = worlds.timelines([[0, 1, 2, 0, 3]], n_items=12)
+        timelines.sessions[:] = [0, 0, 0, 0, 1]
+        past = worlds.past(timelines, items=worlds.described(TASTES))
+        lessons = Lessons.of(past, np.ones(12, np.bool_))
+        told = [[int(i) for i in row if i >= 0] for row in lessons.before]
+        assert told == [[], [0], [1, 0], [2, 1, 0], []]
+
+    def test_leave_out_half_of_the_sessions_and_always_what_is_wanted(self):
+        timelines = worlds.timelines([[0, 1, 2, 0]], n_items=12)
+        timelines.sessions[:] = 0
+        past = worlds.past(timelines, items=worlds.described(TASTES))
+        lessons = Lessons.of(past, np.ones(12, np.bool_))
+        batch = lessons.batch(np.full(200, 3), np.random.default_rng(0))
+        sessions = batch.sessions.toarray()
+        told = sessions.any(axis=1)
+        assert 70 < told.sum() < 130
+        np.testing.assert_allclose(sessions[told].sum(axis=1), 1, rtol=1e-5)
+        assert batch.items.tolist() == [0, 1, 2]
+        np.testing.assert_allclose(
+            sessions[told], [[0, 0.7 / 1.7, 1 / 1.7]] * told.sum(), rtol=1e-5
+        )
+
+
+class TestSessions:
+    def test_count_at_once_and_their_end_most(self, ranker):
+        timelines = log()
+        plain, turned, back = ranker.score(
+            worlds.asking(timelines, [0, 0, 0], [[], [0, 1, 6, 7], [6, 7, 0, 1]])
+        )
+        liking = [row[COLD[1]] - row[COLD[0]] for row in (plain, turned, back)]
+        assert liking[1] > liking[2] > liking[0]
+
+    def test_that_are_all_there_is_are_enough(self, ranker):
+        first, second = ranker.score(worlds.asking(log(), [-1, -1], [[0], [6]]))
+        assert first[COLD[0]] > first[COLD[1]]
+        assert second[COLD[1]] > second[COLD[0]]
 
 
 class TestProperties:

@@ -13,6 +13,15 @@ from features.config import Config, load_config
 from features.home import Home
 
 
+SMALL = """
+training:
+  als: {factors: 32, sweeps: 5}
+  sequence: {factors: 16, length: 20, epochs: 2}
+  content: {factors: 16, epochs: 3}
+  blend: {trees: 30, leaves: 7, folds: 2}
+"""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A trained and promoted shop on disk."""
@@ -31,6 +40,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
     base = tmp_path_factory.mktemp("trained")
     simulate(SimulationConfig(customers=300, items=160, days=60, events=15_000), base)
+    with (base / "feeds.yaml").open("a", encoding="utf-8") as file:
+        file.write(SMALL)
     config, home = load_config(base / "feeds.yaml"), Home(base / ".feeds")
     promote(config, home, train(config, base, home).version)
     return Trained(base / "feeds.yaml", config, home)

@@ -10,7 +10,8 @@ import numpy as np
 
 from features.config import KINDS, Kind
 from features.feature_set import FeatureSet
-from features.types import Bool, Float32, IdTable, Int8, Int32, Texts
+from features.types import Bool, Float32, IdTable, Int8, Int32, Int64, Texts
+from training.item_facts import born_us
 from training.rankers.base import Items
 
 
@@ -21,6 +22,7 @@ class Catalogue:
     folded: the ids in lower case, for callers who spell them otherwise
     kinds: (n,) int8, index into KINDS       available: (n,) bool, at the feature set's moment
     prices: (n,) float32, NaN where unknown, each in its currency
+    born_us: (n,) int64, published, else first seen; UNBORN where neither is known
     """
 
     ids: IdTable
@@ -28,6 +30,7 @@ class Catalogue:
     kinds: Int8
     available: Bool
     prices: Float32
+    born_us: Int64
     currencies: Texts
     titles: Texts
     categories: Texts
@@ -50,6 +53,7 @@ class Catalogue:
             kinds=np.array([KINDS.index(kind) for kind in table["kind"]], dtype=np.int8),
             available=table["available"].to_numpy(np.bool_),
             prices=table["price"].to_numpy(np.float32),
+            born_us=born_us(table),
             currencies=Texts.of(table["currency"].fillna(currency).tolist()),
             titles=column("title"), categories=column("category"), brands=column("brand"),
             urls=column("url"), image_urls=column("image_url"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +12,9 @@ from features.config import KINDS
 from features.feature_set import FeatureSet
 from features.online import Labels
 from features.types import Float32, Int8, Int32, Int64, nothing
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNBORN = int(np.iinfo(np.int64).max)
 
@@ -55,7 +58,6 @@ class ItemFacts:
                 columns += above
                 branch[row], category[row] = above[0], above[-1]
         brands = [b if isinstance(b, str) else None for b in items["brand"].astype(object)]
-        born = items["published_us"].astype("Int64").fillna(items["first_seen_us"].astype("Int64"))
         ones = np.ones(len(rows), dtype=np.float32)
         return cls(
             kinds=np.array([KINDS.index(kind) for kind in items["kind"]], dtype=np.int8),
@@ -64,7 +66,7 @@ class ItemFacts:
             prices=items["price"].to_numpy(np.float32),
             price_relative=items["price_relative"].to_numpy(np.float32),
             text=np.asarray(features.text),
-            born_us=np.asarray(born.fillna(UNBORN).to_numpy(np.int64)),
+            born_us=born_us(items),
         )  # fmt: skip
 
     @classmethod
@@ -85,3 +87,9 @@ class ItemFacts:
     def n_categories(self) -> int:
         """Categories of the tree, at whatever depth."""
         return int(self.categories.shape[1])
+
+
+def born_us(items: pd.DataFrame) -> Int64:
+    """(n,) int64 when each row of the item table was published, else first seen, else UNBORN."""
+    published, seen = (items[name].astype("Int64") for name in ("published_us", "first_seen_us"))
+    return np.asarray(published.fillna(seen).fillna(UNBORN).to_numpy(np.int64))

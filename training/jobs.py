@@ -219,7 +219,6 @@ def _params(learned: Learned, served: Cooked, features: FeatureSet) -> dict[str,
     params: dict[str, Any] = {f"{n}.{k}": v for n in served.rankers for k, v in options[n].items()}
     params |= {"seed": options["seed"], "rankers": list(served.rankers),
                "as_of": features.manifest["as_of"]}  # fmt: skip
-    params["popularity.found_half_life_days"] = getattr(
-        served.rankers[FLOOR], "half_life_days", None
-    )
+    for found in ("half_life_days", "freshness_days"):
+        params[f"popularity.found_{found}"] = getattr(served.rankers[FLOOR], found, None)
     return params

@@ -139,10 +139,7 @@ class World:
     @cached_property
     def _born_us(self) -> Int64:
         """(known,) when each item of the model's catalogue was published, else first seen."""
-        popularity: Any = self.bundle.rankers.get("popularity")
-        if popularity is None:
-            return np.full(self.known, UNBORN)
-        return np.array(popularity.born_us[: self.known])
+        return np.asarray(self.bundle.catalogue.born_us[: self.known])
 
     @cached_property
     def _births(self) -> Int64:
@@ -274,5 +271,6 @@ def _with_items(catalogue: Catalogue, ids: list[str], currency: str) -> Catalogu
         kinds=np.concatenate([catalogue.kinds, np.full(n, kind, np.int8)]),
         available=np.concatenate([catalogue.available, np.ones(n, np.bool_)]),
         prices=np.concatenate([catalogue.prices, np.full(n, np.nan, np.float32)]),
+        born_us=np.concatenate([catalogue.born_us, np.full(n, UNBORN)]),
         currencies=longer(catalogue.currencies, currency), **columns,
     )  # fmt: skip

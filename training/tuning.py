@@ -74,23 +74,56 @@ Suggest = Callable[[Trial], Mapping[str, object]]
 def _neighbours(trial: Trial) -> dict[str, object]:
     return {
         "weighting": trial.suggest_categorical("weighting", ["cosine", "tfidf", "bm25"]),
-        "neighbours": trial.suggest_int("neighbours", 50, 1000, log=True),
+        "neighbours": trial.suggest_int("neighbours", 100, 2000, log=True),
+        "saturation": trial.suggest_float("saturation", 0.2, 10, log=True),
+        "length_share": trial.suggest_float("length_share", 0, 1),
     }
 
 
 def _als(trial: Trial) -> dict[str, object]:
     return {
-        "factors": trial.suggest_categorical("factors", [32, 64, 128, 192]),
-        "regularization": trial.suggest_float("regularization", 0.1, 100, log=True),
-        "confidence_scale": trial.suggest_float("confidence_scale", 0.3, 30, log=True),
+        "factors": trial.suggest_categorical("factors", [32, 64, 128, 256]),
+        "regularization": trial.suggest_float("regularization", 3, 100, log=True),
+        "confidence_scale": trial.suggest_float("confidence_scale", 1, 30, log=True),
+        "frequency_scaling": trial.suggest_float("frequency_scaling", 0, 1),
     }
 
 
 def _ease(trial: Trial) -> dict[str, object]:
-    return {"regularization": trial.suggest_float("regularization", 1, 3000, log=True)}
+    return {
+        "regularization": trial.suggest_float("regularization", 10, 3000, log=True),
+        "interest_power": trial.suggest_float("interest_power", 0, 1),
+    }
 
 
-SPACES: dict[RankerName, Suggest] = {"neighbours": _neighbours, "als": _als, "ease": _ease}
+def _graph(trial: Trial) -> dict[str, object]:
+    return {
+        "factors": trial.suggest_categorical("factors", [64, 128, 256]),
+        "low_pass": trial.suggest_float("low_pass", 0, 0.5),
+        "neighbours": trial.suggest_int("neighbours", 100, 2000, log=True),
+    }
+
+
+def _session_neighbours(trial: Trial) -> dict[str, object]:
+    return {
+        "neighbours": trial.suggest_int("neighbours", 100, 1500, log=True),
+        "half_life_days": trial.suggest_float("half_life_days", 3, 1000, log=True),
+        "rarity": trial.suggest_float("rarity", 0, 1.5),
+    }
+
+
+def _transitions(trial: Trial) -> dict[str, object]:
+    return {
+        "window": trial.suggest_int("window", 1, 20),
+        "decay": trial.suggest_float("decay", 0.5, 1),
+        "half_life_days": trial.suggest_float("half_life_days", 1, 365, log=True),
+    }
+
+
+SPACES: dict[RankerName, Suggest] = {
+    "neighbours": _neighbours, "als": _als, "ease": _ease, "graph": _graph,
+    "session_neighbours": _session_neighbours, "transitions": _transitions,
+}  # fmt: skip
 
 
 def tune(recipe: Recipe, bench: Bench, progress: Progress = silent) -> tuple[Training, list[Tried]]:

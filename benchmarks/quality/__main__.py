@@ -110,6 +110,8 @@ def _peers(
     def enter(field: Field, peer: Peer) -> None:
         with console.status(f"{name}: {peer.name}"):
             entries.append(field.enter(peer))
+        spent = entries[-1].about["tuning_seconds"]
+        console.print(f"[dim]{name}: {peer.name}, tuned in {spent:.0f} s")
 
     enter(field, Popularity())
     usual = next(iter(settings_of(entries, Popularity.name).values()))
@@ -143,6 +145,9 @@ def _sequences(
         entries = [field.showing(sasrec, moment, settings),
                    field.showing(Popularity(), moment, field.popular)]  # fmt: skip
         mine = alone_on(moment, "sequence") if "sequence" in asked.rankers else []
+    for one in [*entries[:1], *mine]:
+        told = {key: one.about[key] for key in ("epochs", "options") if key in one.about}
+        console.print(f"[dim]{name}: {one.name} fitted in {one.fit_seconds:.0f} s, {told}")
     (task,) = moment.tasks.values()
     return compare(name, task, mine, entries, rules)
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from benchmarks.quality.field import Entry
 from training.evaluation import metrics
 from training.evaluation.metrics import Interval
@@ -52,17 +54,16 @@ def compare(
     log: str, task: Task, ours: Sequence[Entry], peers: Sequence[Entry], rules: Rules
 ) -> list[Row]:
     """Rows of everybody who answered the task: peers first, the best of them at the top."""
-    outcomes = {one.name: _judged(one, task) for one in [*peers, *ours] if task.name in one.feeds}
-    heard = [one for one in peers if one.name in outcomes]
+    heard, mine = ([one for one in side if task.name in one.feeds] for side in (peers, ours))
     if not heard:
         return []
-    best = max(heard, key=lambda one: outcomes[one.name].values[METRIC].mean()).name
+    best = max((_judged(one, task).values[METRIC] for one in heard), key=np.mean)
     drawn = metrics.draws(len(task.people), rules.draws, rules.seed)
 
     def row(one: Entry, is_ours: bool) -> Row:
-        found = outcomes[one.name]
+        found = _judged(one, task)
         values = found.values[METRIC]
-        gap = metrics.interval(values - outcomes[best].values[METRIC], drawn)
+        gap = metrics.interval(values - best, drawn)
         return Row(
             log, task.name, one.name, is_ours, len(values), metrics.interval(values, drawn),
             metrics.interval(found.values[BESIDE], drawn), found.coverage[COVERED], gap,
@@ -70,7 +71,7 @@ def compare(
         )  # fmt: skip
 
     rows = [row(one, False) for one in heard]
-    rows += [row(one, True) for one in ours if one.name in outcomes]
+    rows += [row(one, True) for one in mine]
     return sorted(rows, key=lambda r: (r.ours, -r.ndcg.mean))
 
 

@@ -78,10 +78,12 @@ class Field:
         found = search(peer, self.tune, self._floor(self.tune), self.trials)
         feeds: dict[str, Int32] = {}
         seconds: list[float] = []
+        epochs: list[int | None] = []
         for settings, names in _by_settings(found, self.test):
             start = time.perf_counter()
             fitted = peer.fit(self.test, settings)
             seconds.append(getattr(fitted, "seconds", time.perf_counter() - start))
+            epochs.append(getattr(fitted, "epochs", None))
             for name in names:
                 feeds[name] = shown(fitted, self.test.tasks[name], self._floor(self.test))
         if self.replay:
@@ -89,6 +91,7 @@ class Field:
         about = {
             "settings": {name: dict(one) for name, one in found.settings.items()},
             "tuned_to": found.values, "trials": found.trials, "tuning_seconds": found.seconds,
+            "epochs": epochs,
         }  # fmt: skip
         return Entry(peer.name, feeds, float(np.mean(seconds)), about)
 

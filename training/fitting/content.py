@@ -26,7 +26,7 @@ from training.rankers.content import (
 )
 
 _STEPS = 8  # of prices
-_UNITS = 64  # of the hidden layers
+_UNITS = 16  # of the hidden layers
 _SPREAD = 0.1  # of the numbers that learning begins with
 _SHARPNESS = 10.0  # that it begins with
 _EXAMPLES = (10_000, 100_000)  # of an epoch: a quarter of the events, but within these

@@ -58,6 +58,10 @@ def lead(job: Callable[[], Result]) -> Result | None:
         done = job()
         _told(None)
         return done
+    except SystemExit as stop:
+        if not stop.code:  # the end of a command that went well
+            _told(None)
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -51,12 +51,17 @@ class ItemSide:
         more = n_items - len(self.kinds)
         none, nan = np.full(more, -1, np.int32), np.full(more, np.nan, np.float32)
         return ItemSide(
-            self.counters.grown(n_items), np.append(self.season, nan),
-            *(np.append(codes, none) for codes in (self.category, self.branch, self.brands)),
+            self.counters.grown(n_items),
+            np.append(self.season, nan),
+            np.append(self.category, none),
+            np.append(self.branch, none),
+            np.append(self.brands, none),
             np.append(self.kinds, np.zeros(more, np.int8)),
-            np.append(self.log_price, nan), np.append(self.price_relative, nan),
-            np.append(self.born_us, np.full(more, UNBORN)), live=True,
-        )  # fmt: skip
+            np.append(self.log_price, nan),
+            np.append(self.price_relative, nan),
+            np.append(self.born_us, np.full(more, UNBORN)),
+            live=True,
+        )
 
     def observe(self, trails: Trails) -> None:
         """Count new events; an item of unknown age is as old as its first one."""

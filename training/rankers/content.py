@@ -129,7 +129,7 @@ class ContentRanker(Ranker):
         chosen: Items = slice(None) if items is None else items
         means, known = self._means(queries)
         people = self.people.corrected(means) * np.float32(self.sharpness)
-        scores: Float32 = people @ self.item_vectors[chosen].T
+        scores = np.asarray(people @ self.item_vectors[chosen].T, dtype=np.float32)
         scores += self._of_age(queries.now_us, chosen)
         scores[~known] = np.nan
         scores[:, ~self.described[chosen]] = np.nan

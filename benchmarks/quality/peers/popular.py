@@ -31,7 +31,7 @@ class OneForAll(Scoring):
 class Popularity:
     """Counts of positive events, an event halved every half-life."""
 
-    name: ClassVar[str] = "popularity"
+    name: ClassVar[str] = "recent popularity"
     firsts: ClassVar[list[Settings]] = [{"half_life_days": days} for days in HALF_LIVES]
     whole_space: ClassVar[bool] = True
 
@@ -51,7 +51,7 @@ class Popularity:
 class Newest:
     """The items that appeared last."""
 
-    name: ClassVar[str] = "newest"
+    name: ClassVar[str] = "newest first"
     firsts: ClassVar[list[Settings]] = [{}]
     whole_space: ClassVar[bool] = True
 
