@@ -109,7 +109,7 @@ class SequenceOptions(Section):
     batch: Count = 800  # places of histories, each with its next item, per step
     negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
     epochs: Count = 12  # at most; it stops when the past's own last items are told no better
-    minutes: Above0 = 3.0  # at most, per fit
+    minutes: Above0 = 1.5  # at most, per fit
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:

@@ -19,7 +19,13 @@ from training.fitting.content import fit_content
 from training.fitting.content_lessons import Lessons
 from training.item_facts import UNBORN, ItemFacts
 from training.rankers.base import Queries
-from training.rankers.content import AGE_DAYS, ContentRanker, Properties, age_steps
+from training.rankers.content import (
+    AGE_DAYS,
+    SESSION_DECAY,
+    ContentRanker,
+    Properties,
+    age_steps,
+)
 
 OPTIONS = ContentOptions(factors=8, epochs=2, batch=512, learning_rate=0.05)
 TASTES = [0] * 6 + [1] * 6  # items 5 and 11, the last of each taste, have no events at all
@@ -259,9 +265,8 @@ class TestLessons:
         assert 70 < told.sum() < 130
         np.testing.assert_allclose(sessions[told].sum(axis=1), 1, rtol=1e-5)
         assert batch.items.tolist() == [0, 1, 2]
-        np.testing.assert_allclose(
-            sessions[told], [[0, 0.7 / 1.7, 1 / 1.7]] * told.sum(), rtol=1e-5
-        )
+        shares = np.array([0, SESSION_DECAY, 1]) / (SESSION_DECAY + 1)
+        np.testing.assert_allclose(sessions[told], [shares] * told.sum(), rtol=1e-5)
 
 
 class TestSessions:

@@ -98,5 +98,6 @@ def _digest(name: RankerName, past: Past, options: Training) -> str:
 def _code(name: RankerName) -> str:
     """The text of the code that fits and scores: another version of it makes another fit."""
     here = Path(__file__).parent
-    files = sorted([*here.glob(f"fitting/{name}*.py"), *here.glob(f"rankers/{name}*.py")])
+    shared = here / "fitting" / "torch_run.py"
+    files = sorted([*here.glob(f"fitting/{name}*.py"), *here.glob(f"rankers/{name}*.py"), shared])
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -120,9 +120,19 @@ def _transitions(trial: Trial) -> dict[str, object]:
     }
 
 
+def _sequence(trial: Trial) -> dict[str, object]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 2e-3, 1.5e-2, log=True),
+        "dropout": trial.suggest_float("dropout", 0.05, 0.4),
+        "factors": trial.suggest_categorical("factors", [32, 64, 128]),
+        "length": trial.suggest_categorical("length", [20, 50, 100]),
+    }
+
+
 SPACES: dict[RankerName, Suggest] = {
     "neighbours": _neighbours, "als": _als, "ease": _ease, "graph": _graph,
     "session_neighbours": _session_neighbours, "transitions": _transitions,
+    "sequence": _sequence,
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from training.rankers.base import Items, Queries, Ranker
 if TYPE_CHECKING:
     from training.item_facts import ItemFacts  # a serving worker does not load it
 
-SESSION_DECAY = 0.7  # of an item of the session, beside the one that followed it
+SESSION_DECAY = 0.6  # of an item of the session, beside the one that followed it
 AGE_DAYS = np.array([0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024])  # steps of age
 _SMALL = np.float32(1e-9)
 
