@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features.training_options import RANKER_NAMES
 from training.batch import Wish, rank_people
 from training.bundle import open_bundle
 
@@ -112,7 +113,7 @@ class TestRank:
             {"person_id": [17850.0, 12.0], "recent": [[1, 2], [-3499919498720038879]]}
         )
         frame.to_parquet(tmp_path / "p.parquet")
-        read = Requests.of(pq.read_table(tmp_path / "p.parquet"))
+        read = Requests.of(pq.read_table(tmp_path / "p.parquet"), "UTC")
         assert read.person_id == ["17850", "12"]
         assert read.recent == [["1", "2"], ["-3499919498720038879"]]
 
@@ -173,7 +174,10 @@ def test_a_run_records_what_it_was_made_of(trained):
     assert run.data.metrics["all/policy/ndcg_at_20"] > 0
     assert int(run.data.params["als.factors"]) == trained.config.training.als.factors
     plots = {artifact.path for artifact in client.list_artifacts(version.run_id, "plots")}
-    assert plots == {"plots/ndcg_at_20.png", "plots/recall_at_20.png"}
+    assert plots == {
+        "plots/ndcg_at_20.png", "plots/recall_at_20.png",
+        "plots/learning_sequence.png", "plots/learning_content.png",
+    }  # fmt: skip
 
 
 def test_check_reports_and_exits_by_the_threshold(run, trained, tmp_path):
@@ -269,7 +273,7 @@ class TestSmallLogs:
         code, told, err = log([("2026-01-01", "dislike", "i1", "a")])
         assert code == 0, err
         assert "skipped als" in told
-        assert "ladder: one_for_all (popularity)" in told
+        assert "one_for_all: popularity" in told
 
     @pytest.mark.parametrize("rows", [VIEWS[:1], [("2026-01-01 10:00", *r[1:]) for r in VIEWS]])
     def test_a_log_of_one_moment_is_trained_on_and_not_judged(self, log, rows):
@@ -336,7 +340,12 @@ def test_a_people_file_from_a_filtered_frame_is_read(run, trained, tmp_path):
 
 
 def test_every_fitted_ranker_can_be_asked_for(trained):
-    assert set(open_bundle(trained.home, "v1").rankers) == {"popularity", "neighbours", "als"}
+    bundle = open_bundle(trained.home, "v1")
+    assert set(bundle.rankers) == set(RANKER_NAMES) - {"graph"}
+    people = pa.table({"person_id": [bundle.persons.text(0).removeprefix("u:")]})
+    for name in bundle.rankers:
+        ranked = rank_people(bundle, people, Wish(ranker=name))
+        assert ranked.num_rows == 20
 
 
 def test_batch_and_service_give_the_same_feed_whatever_the_clock(trained):

@@ -252,6 +252,9 @@ class TestPopularity:
         assert ranker.freshness_days in {0.25, 1}
         assert set(np.argsort(-asked(ranker))[:4]) == {156, 157, 158, 159}
 
-    def test_cannot_be_fitted_without_interest(self):
-        with pytest.raises(CannotFit, match="popularity"):
-            fit("popularity", worlds.past(worlds.timelines([[]])), Training())
+    def test_without_interest_the_newest_comes_first(self):
+        born = np.array([1, 3, 2], dtype=np.int64)
+        facts = replace(ItemFacts.unknown(3), born_us=born)
+        nobody = worlds.timelines([[0]], signal=worlds.DISLIKE, n_items=3)
+        ranker = fit("popularity", worlds.past(nobody, items=facts), Training())
+        assert np.argsort(-asked(ranker)).tolist() == [1, 2, 0]

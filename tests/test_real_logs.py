@@ -23,6 +23,7 @@ from features.feature_set import FeatureSet
 from features.home import Home
 from training.batch import Wish, rank_file
 from training.bundle import Bundle, open_bundle
+from features.training_options import RankerName
 from training.jobs import train
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +113,9 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Shops:
     return Shops(tmp_path_factory.mktemp)
 
 
+QUICK: list[RankerName] = ["popularity", "transitions", "neighbours", "als"]
+
+
 def _run(name: str, base: Path) -> Shop:
     """The main job: log, config, build, train; nothing is promoted."""
     log = ALL[name]
@@ -123,7 +127,7 @@ def _run(name: str, base: Path) -> Shop:
     duckdb.sql(f"COPY (SELECT * FROM read_parquet('{LOGS / log.files}') {log.rows}) TO '{file}'")
     config, home = load_config(base / "feeds.yaml"), Home(base / ".feeds")
     features = build(config, base, home)
-    train(config, base, home)
+    train(config, base, home, rankers=QUICK)
     return Shop(log, file, config, home, features, open_bundle(home, None))
 
 

@@ -14,7 +14,7 @@ from features.split import time_split
 from features.training_options import Training
 from training.cooking import cook, fitted_once, forget_fits
 from training.evaluation import protocol
-from training.fitting import CannotFit, fit
+from training.fitting import fit
 from training.recipe import FLOOR, Recipe
 from training.tuning import Bench, tune
 
@@ -88,10 +88,6 @@ class TestCooking:
         cooked = cook(asked, worlds.past(worlds.two_tastes()))  # items without properties
         assert cooked.skipped["content"].startswith("content: ")
         assert set(cooked.rankers) == {"popularity"}
-
-    def test_without_anything_popular_there_is_no_model(self):
-        with pytest.raises(CannotFit, match="popularity"):
-            cook(recipe(), worlds.past(worlds.timelines([[]])))
 
     def test_a_fit_is_kept_and_not_made_again(self, bench):
         made = fitted_once("als", bench.past, recipe().options, bench.home)

@@ -24,7 +24,7 @@ from training.policy import Step
 from training.rankers import RANKERS
 from training.rankers.base import Ranker
 from training.rankers.blend import BlendForest
-from training.recipe import FLOOR, Recipe
+from training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def cook(
     recipe: Recipe, past: Past, home: Home | None = None, progress: Progress = silent,
     blend: BlendForest | None = None,
 ) -> Cooked:  # fmt: skip
-    """Fit every ranker of the recipe on `past`; raises CannotFit where there is no popularity.
+    """Fit every ranker of the recipe on `past`.
 
     home:  where fits are kept; None: nowhere
     blend: learned before, is not fitted again but asks the new rankers
@@ -57,8 +57,6 @@ def cook(
         try:
             fitted[name] = fitted_once(name, past, recipe.options, home, part)
         except CannotFit as error:
-            if name == FLOOR:  # without it strangers get nothing
-                raise
             skipped[name] = str(error)
     if blend is not None:
         fitted["blend"] = replace(blend, side=item_side(past)).bound(fitted)

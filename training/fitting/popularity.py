@@ -15,7 +15,6 @@ from features.online import signal_rates
 from features.split import cut_for_test
 from features.training_options import PopularityOptions
 from features.types import Bool, Float64, Int32, Int64, row_numbers
-from training.fitting import CannotFit
 from training.item_facts import UNBORN
 from training.past import Past
 from training.rankers.popularity import PopularityRanker, standing
@@ -29,11 +28,12 @@ Asked = Iterator[tuple[int, Int32]]  # moments in time order, each with the item
 def fit_popularity(
     past: Past, options: PopularityOptions, progress: Progress = silent
 ) -> PopularityRanker:
-    """Decayed counts at the past's end, with the half-life and freshness that foretold it best."""
+    """Decayed counts at the past's end, with the half-life and freshness that foretold it best.
+
+    Where nobody has shown interest in anything, what is newest comes first: strangers get a feed.
+    """
     del progress
     log = _Log.of(past)
-    if not log.items.size:
-        raise CannotFit("popularity: nobody has shown interest in anything yet")
     half_life, freshness = _best(past, log, options)
     n_items = past.timelines.n_items
     counters = Counters.empty(np.array([half_life]), n_items, past.as_of_us)
@@ -74,7 +74,7 @@ def _best(past: Past, log: _Log, options: PopularityOptions) -> tuple[float, flo
     aged = bool((past.items.born_us < UNBORN).any())
     freshness = options.freshness_days if aged else [None]
     candidates = half_lives.size * len(freshness)
-    if candidates == 1 or np.ptp(log.occurred_us) == 0:
+    if candidates == 1 or not log.items.size or np.ptp(log.occurred_us) == 0:
         return float(half_lives[half_lives.size // 2]), freshness[0]
     begin = cut_for_test(past.timelines, None)
     moments = min(_MOMENTS, 1 + _COMPARISONS // candidates // past.timelines.n_items)
