@@ -33,9 +33,9 @@ def main() -> None:
     """Run the command line; say what is wrong in a sentence, not in a traceback."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     warnings.filterwarnings("ignore", ".*Any type hint is inferred")  # MLflow, of itself
-    helped = int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.argv[1:2] in (["train"], ["retrain"])
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     try:
-        if helped:
+        if several and sys.argv[1:2] in (["train"], ["retrain"]):
             from training.fitting.torch_run import lead  # under torchrun: helpers only help to fit
 
             lead(app)

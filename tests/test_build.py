@@ -51,10 +51,10 @@ class TestDigest:
     def test_the_same_inputs_are_built_once(self, shop):
         source = shop.file("l.parquet", [event()])
         first = shop.build({"events": source})
-        manifest = first.directory / "manifest.json"
-        written = manifest.stat().st_mtime_ns
+        log = first.directory / "events.parquet"
+        written = log.stat().st_mtime_ns
         assert shop.build({"events": source}).digest == first.digest
-        assert manifest.stat().st_mtime_ns == written
+        assert log.stat().st_mtime_ns == written
 
     def test_a_changed_byte_or_config_is_another_input(self, shop):
         def digest(text="item_id,n\na,1\n", as_of=None, source=(), **parts):

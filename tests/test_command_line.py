@@ -243,7 +243,7 @@ def test_a_missing_config_says_what_to_do(run, tmp_path):
 def log(run, tmp_path):
     """Train on rows (time, type, item, user), beside optional customers and config lines."""
 
-    def _log(rows, config="", customers=None):
+    def _log(rows, config="", customers=None, training=""):
         columns = ["occurred_at", "event_type", "item_id", "user_id"]
         pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "events.csv", index=False)
         sources = "events: {path: events.csv}"
@@ -254,6 +254,7 @@ def log(run, tmp_path):
             f"sources: {{{sources}}}\n"
             "shop: {clock: as_of, consent_default: yes}\n"
             "contract: {max_rejected_share: 1}\n"
+            f"training: {{rankers: [popularity, neighbours, als]{training}}}\n"
             f"signals: {{view: {{weight: 1}}, dislike: {{weight: -1}}}}\n{config}"
         )
         return run("train", "-c", tmp_path / "feeds.yaml")
@@ -287,7 +288,7 @@ class TestSmallLogs:
         assert "judged on what came after" in told
 
     def test_a_test_slice_longer_than_the_log_is_refused_in_a_sentence(self, log):
-        code, _, err = log(VIEWS, "training: {test_days: 400}\n")
+        code, _, err = log(VIEWS, training=", test_days: 400")
         assert code == 1
         assert "training.test_days is 400, but the log covers 19 days" in err
 

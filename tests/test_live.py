@@ -14,7 +14,7 @@ from features.live import Counters, Reach, Trails, Transitions
 from features.timelines import Timelines
 from features.training_options import Training
 from features.types import DAY_US
-from training.fitting import CannotFit, fit
+from training.fitting import fit
 from training.item_facts import UNBORN, ItemFacts
 from training.rankers.base import Queries
 from training.rankers.popularity import PopularityRanker

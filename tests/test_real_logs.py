@@ -21,9 +21,9 @@ from features.build import build
 from features.config import Config, load_config
 from features.feature_set import FeatureSet
 from features.home import Home
+from features.training_options import RankerName
 from training.batch import Wish, rank_file
 from training.bundle import Bundle, open_bundle
-from features.training_options import RankerName
 from training.jobs import train
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,6 @@ import pytest
 from features.config import Config, load_config
 from features.home import Home
 
-
 SMALL = """
 training:
   als: {factors: 32, sweeps: 5}
