@@ -73,7 +73,7 @@ def _computed(config: Config, features: FeatureSet, moment_us: int, home: Home) 
             items, log.filter(log.occurred_us < moment_us), moment_us,
         )  # fmt: skip
         said = _said(features.directory / "answers.parquet", moment_us)
-        found = described(engine, config, known, said, features)
+        found = described(engine, config, known, said, None)  # later names are not known
     return PeopleAt(found.stages, found.segments.members, found.segments.names)
 
 

@@ -17,7 +17,7 @@ from features.feature_set import FeatureSet
 from features.home import Home
 from features.options import Signal
 from features.training_options import Gate
-from features.types import DAY_US
+from features.types import DAY_US, from_us
 from training import gate
 from training.bundle import Bundle, NoModel
 from training.evaluation import contest, metrics
@@ -143,11 +143,45 @@ class TestALetThrough:
         serve(home, good, recipe=replace(good.recipe, ladder=ONLY_POPULARITY).as_json())
         assert gate.judge(trained.config, home, good).passed
 
+    def test_model_is_judged_on_the_slice_that_its_training_kept_for_the_test(
+        self, trained, home, good
+    ):
+        longer = trained.config.training.model_copy(update={"test_days": 28})
+        other = trained.config.model_copy(update={"training": longer})
+        judged = gate.judge(other, home, good)
+        assert judged.checks == gate.judge(trained.config, home, good).checks
+
+    def test_model_of_which_nothing_can_be_measured_has_to_answer(self, trained, home, good):
+        verdict = gate.judge(trained.config, home, with_nobody_to_ask(good))
+        said = {check.name: check.sentence for check in verdict.checks}
+        assert verdict.passed
+        assert "nothing could be measured" in said["quality"]
+        assert "it answers" in said["stored model"]
+
     def test_champion_that_cannot_be_opened_is_compared_with_no_more(self, trained, home, good):
         serve(home, good, format_version=0)
         verdict = gate.judge(trained.config, home, good)
         assert verdict.passed
         assert "format 0" in verdict.checks[0].sentence
+
+
+class Crumbling(NeighboursRanker):
+    """Opens and cannot answer."""
+
+    def score(self, queries, items=None):
+        raise IndexError("index 7 is out of bounds")
+
+
+def crumbled(bundle):
+    """The bundle with a ranker on its ladder that cannot answer."""
+    ranker = Crumbling(bundle.rankers["neighbours"].similarity)
+    return replace(bundle, ladder=[Step("context", "neighbours", ranker), *bundle.ladder[2:]])
+
+
+def with_nobody_to_ask(bundle):
+    """The bundle, if nothing had happened in its test slice."""
+    moment = from_us(bundle.as_of_us + DAY_US).isoformat()
+    return replace(bundle, manifest={**bundle.manifest, "test_from": moment})
 
 
 def spoil(directory, change):
@@ -180,14 +214,20 @@ class TestIsRefused:
         assert all("stored model" in name for name in found)
 
     def test_a_model_that_cannot_even_answer(self, trained, home, good):
-        class Crumbling(NeighboursRanker):
-            def score(self, queries, items=None):
-                raise IndexError("index 7 is out of bounds")
-
-        ranker = Crumbling(good.rankers["neighbours"].similarity)
-        broken = replace(good, ladder=[Step("context", "neighbours", ranker), *good.ladder[2:]])
-        found = refused(gate.judge(trained.config, home, broken))
+        found = refused(gate.judge(trained.config, home, crumbled(good)))
         assert "IndexError: index 7 is out of bounds" in found["all: stored model"]
+
+    def test_a_model_that_cannot_even_answer_where_nobody_can_be_asked(self, trained, home, good):
+        broken = with_nobody_to_ask(crumbled(good))
+        found = refused(gate.judge(trained.config, home, broken))
+        assert "IndexError: index 7 is out of bounds" in found["stored model"]
+
+    def test_a_model_that_has_nothing_for_a_stranger_where_nobody_can_be_asked(
+        self, trained, home, good
+    ):
+        mute = with_nobody_to_ask(replace(good, ladder=good.ladder[:2]))
+        found = refused(gate.judge(trained.config, home, mute))
+        assert "nothing to show to a stranger" in found["stored model"]
 
     def test_a_recipe_that_is_worse_and_shows_less_than_the_champions(self, trained, home, good):
         serve(home, good)

@@ -14,7 +14,7 @@ from features.home import Busy, Home
 from features.reading import TooManyRejects
 from training import promotion
 from training.bundle import NoModel, open_bundle
-from training.promotion import Word
+from training.promotion import Overtaken, Word
 from training.retraining import retrain
 from training.tracking import Tracker
 
@@ -183,6 +183,38 @@ class TestGoingBack:
         assert shop.serving() == "v1"
 
 
+class TestWithdrawn:
+    def test_is_whom_somebody_went_back_from_or_forced_another_upon(self, shop):
+        shop.promote("v1", Word("gate"))
+        shop.promote("v2", Word("gate"))
+        assert promotion.withdrawn(shop.home) == set()  # v1 was followed, not withdrawn
+        shop.promote("v3", Word("force", "the sale starts today"))
+        assert promotion.withdrawn(shop.home) == {"v2"}
+        promotion.back(shop.config, shop.home)
+        assert promotion.withdrawn(shop.home) == {"v3"}  # v2 serves again
+
+
+class TestAChampionThatChangesWhileANewOneIsJudged:
+    def test_stops_the_promotion(self, shop):
+        shop.promote("v1")
+
+        def meanwhile(_what, _share):
+            shop.promote("v2", Word("force", "the sale starts today"))
+
+        with pytest.raises(Overtaken, match=r"v3 was judged against v1.* v2 serves.*run it again"):
+            promotion.promote_if_it_passes(shop.config, shop.home, "v3", progress=meanwhile)
+        assert shop.serving() == "v2"
+        assert shop.how() == [("v1", "unjudged"), ("v2", "force")]
+
+    @pytest.mark.parametrize("expected", [None, "v2"])
+    def test_is_told_from_the_one_that_was_expected(self, shop, expected):
+        shop.promote("v1")
+        with pytest.raises(Overtaken):
+            promotion.promote(shop.config, shop.home, "v3", expected=expected)
+        promotion.promote(shop.config, shop.home, "v3", expected="v1")
+        assert shop.serving() == "v3"
+
+
 class TestTheCommand:
     def test_asks_the_gate_and_serves_what_passes(self, run, shop):
         code, told, _ = run("promote", "-c", shop.base / "feeds.yaml", "v3")
@@ -245,6 +277,18 @@ class TestRetraining:
         assert (again.serving(), again.how()[-1]) == ("v2", ("v2", "retrain"))
         assert open_bundle(again.home, "champion").manifest["as_of"].startswith("2026-02-12")
         assert "before: v1" in done.sentence
+
+    def test_leaves_what_was_withdrawn_withdrawn_until_the_data_change(self, run, again):
+        again.add("2", events(range(40, 43)))
+        again.retrain()
+        promotion.back(again.config, again.home)
+        code, told, _ = run("retrain", "-c", again.base / "feeds.yaml")
+        assert code == 0
+        assert "v2 was withdrawn" in told
+        assert (again.serving(), again.tracker.versions()) == ("v1", [1, 2])
+        again.add("3", events(range(43, 44)))
+        assert again.retrain().judged.version == "v3"
+        assert again.serving() == "v3"
 
     def test_judges_what_was_trained_before_and_trains_it_no_more(self, first, tmp_path):
         shutil.copytree(first[0].base, tmp_path / "shop")

@@ -36,7 +36,7 @@ def shop_of(shop, **parts):
     given = {
         "signals": {"purchase": {"weight": 5, "had": True}},
         "segments": [{"name": "likes a", "declared": "topic"},
-                     {"name": "regulars", "rule": "orders >= 4"}],
+                     {"name": "regulars", "rule": "orders >= 4"}, {"learned": 2}],
         "lifecycle": {"lapsing_after_days": 15, "lapsed_after_days": 40},
         "shop": {"consent_default": "yes"}, **parts,
     }  # fmt: skip

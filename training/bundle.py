@@ -40,7 +40,7 @@ class Bundle:
 
     timelines, consent, segments, stages, declared: of the customers and visitors in `persons`;
     past sessions are not kept
-    devices: visitors who are one of `persons`
+    devices: visitors who are one of `persons`        shared: visitors of several customers
     segments: (n_persons,) int16, index into the manifest's `segments`, -1 in none
     stages:   (n_persons,) int8, index into STAGES
     declared: what people told us, not yet decayed
@@ -52,6 +52,7 @@ class Bundle:
     catalogue: Catalogue
     persons: IdTable
     devices: Devices
+    shared: IdTable
     timelines: Timelines
     consent: Bool
     segments: Int16
@@ -91,6 +92,7 @@ class Bundle:
             catalogue=arrays.load(Catalogue, directory / "catalogue"),
             persons=arrays.load(IdTable, directory / "persons"),
             devices=arrays.load(Devices, directory / "devices"),
+            shared=arrays.load(IdTable, directory / "shared"),
             timelines=arrays.load(Timelines, directory / "timelines"),
             consent=arrays.load_array(directory / "consent.npy"),
             segments=arrays.load_array(directory / "segments.npy"),
@@ -178,6 +180,7 @@ def save(
     np.save(directory / "segments.npy", np.asarray(features.segments)[people])
     np.save(directory / "stages.npy", np.asarray(features.stages)[people])
     arrays.save(features.declared.take(people), directory / "declared")
+    arrays.save(_shared(features), directory / "shared")
     places = np.searchsorted(people, features.devices.rows).astype(np.int32)
     arrays.save(Devices(features.devices.ids, places), directory / "devices")
     write_json(
@@ -196,6 +199,12 @@ def save(
             **manifest,
         },
     )
+
+
+def _shared(features: FeatureSet) -> IdTable:
+    """The visitors who were linked with several customers."""
+    links = features.table("links")
+    return IdTable.of(sorted(set(links.loc[links["shared"], "device"])))
 
 
 def _not_sessions(persons: IdTable) -> Int64:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from training.rankers import RANKERS
 from training.rankers.base import Ranker
 from training.rankers.blend import BlendForest
 from training.recipe import Recipe
+
+DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def fitted_once(
     """Fit a ranker, or open it when the same was fitted before; raises CannotFit."""
     if home is None or not past.key:
         return fit(name, past, options, progress)
-    kept = home.fits / past.key / f"{name}-{_digest(name, past, options)}"
+    kept = home.fits / past.key / f"{name}-{digest_of(name, past, options)}"
     if not kept.exists():
         ranker = fit(name, past, options, progress)
         with written_beside(kept) as beside:
@@ -80,22 +84,28 @@ def fitted_once(
 
 
 def forget_fits(home: Home, kept: Sequence[str]) -> None:
-    """Remove the fits on all feature sets but the `kept` ones, named as in `Past.key`."""
+    """Remove the fits on all but the `kept` feature sets, named as in `Past.key`.
+
+    What was written within a day stays: another run may be reading it.
+    """
     for directory in home.fits.glob("*"):
-        if directory.name not in kept:
+        newest = max(path.stat().st_mtime for path in (directory, *directory.iterdir()))
+        if directory.name not in kept and time.time() - newest > DAY_SECONDS:
             shutil.rmtree(directory)
 
 
-def _digest(name: RankerName, past: Past, options: Training) -> str:
+def digest_of(name: RankerName, past: Past, options: Training) -> str:
+    """What a fit depends on besides the log: settings, signals, seed, device and code."""
     told = [name, getattr(options, name).model_dump(mode="json"), past.seed, past.device,
-            version("purposeful-feeds"), _code(name)]  # fmt: skip
+            version("purposeful-feeds"), _code()]  # fmt: skip
     told.append({n: signal.model_dump(mode="json") for n, signal in past.signals.items()})
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
-def _code(name: RankerName) -> str:
+@cache
+def _code() -> str:
     """The text of the code that fits and scores: another version of it makes another fit."""
     here = Path(__file__).parent
-    shared = here / "fitting" / "torch_run.py"
-    files = sorted([*here.glob(f"fitting/{name}*.py"), *here.glob(f"rankers/{name}*.py"), shared])
+    files = sorted([*here.glob("fitting/*.py"), *here.glob("rankers/*.py"),
+                    here.parent / "features" / "live.py"])  # fmt: skip
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

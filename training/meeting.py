@@ -4,33 +4,38 @@ Recipes are compared, not fitted models: the challenger's and the champion's are
 past, so that neither has newer data than the other. Then the challenger as it is stored meets its
 own recipe. It has seen the test slice, so it must do at least as well there as the recipe that has
 not, and every ranker must speak to people to whom the recipe's did: what was broken after fitting
-does not. What "not worse" means: `training.evaluation.contest`.
+does not. What "not worse" means: `training.evaluation.contest`. Where the log is too short to ask
+anybody, what is stored must at least answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
 from features.home import Progress, part_of
 from features.training_options import RankerName, Training
-from training.bundle import Bundle
+from features.types import Ragged, to_us
+from training.bundle import Bundle, terms
 from training.cooking import Cooked, cook
 from training.evaluation import metrics, protocol
 from training.evaluation.contest import Check, covers, not_worse
-from training.evaluation.protocol import Outcome, Task
+from training.evaluation.protocol import KS, Outcome, Task
 from training.jobs import filled
 from training.past import Past
-from training.policy import Step, kept_away, known_of, seen_by
+from training.policy import People, Step, decide, kept_away, known_of, seen_by
+from training.queries import queries_for
 from training.rankers.base import Allowed
 from training.rankers.blend import BlendRanker
 from training.recipe import FLOOR, Recipe
-from training.slices import World, cuts, past_at, tasks_between, usual_repeat
+from training.slices import World, past_at, tasks_between, usual_repeat
 
 FLOORS: dict[RankerName, str] = {FLOOR: "recent popularity", "neighbours": "item neighbours"}
 LISTENERS = 500  # people at most to whom every ranker is heard alone
+ACQUAINTED = 20  # known people at most who try a model where nobody can be asked
 SPEAKS = 0.5  # of those to whom the recipe's ranker has something to say
 
 
@@ -62,16 +67,54 @@ class Meeting:
 def measured(
     world: World, challenger: Bundle, champion: Bundle | None, progress: Progress
 ) -> list[Check]:
-    """Quality and coverage on the test slice; the shop's own repeat rule says which tasks count."""
-    past = past_at(world, cuts(world.config, world.features).test_us)
+    """Quality and coverage on the test slice; the shop's own repeat rule says which tasks count.
+
+    The slice is the one that the challenger's training kept for the test, whatever the config says
+    today: from what came before, its blend and ladder were chosen.
+    """
+    past = past_at(world, to_us(datetime.fromisoformat(challenger.manifest["test_from"])))
     usual = "all" if usual_repeat(world) == "allow" else "discovery"
     asked = [task for task in tasks_between(world, past) if task.name in (usual, "session")]
     if not asked:
-        told = "the log is too short to ask anybody; nothing was measured"
-        return [Check("quality", True, told)]
+        return _unmeasured(world, challenger)
     meeting = _meet(world, past, asked, challenger, champion, progress)
     options = world.config.training
     return [check for task in asked for check in _on_task(options, task, meeting)]
+
+
+def _unmeasured(world: World, challenger: Bundle) -> list[Check]:
+    """Where nobody can be asked, what is stored must at least answer whoever comes."""
+    why = _cannot_answer(challenger.ladder, _visitors(world))
+    told = "the log is too short to ask anybody; nothing could be measured"
+    answers = "it answers a stranger, a visitor and people whom it knows"
+    return [Check("quality", True, told), Check("stored model", not why, why or answers)]
+
+
+def _cannot_answer(ladder: Sequence[Step], task: Task) -> str:
+    """Why the ladder cannot answer the people of the task, the first a stranger; "": it can."""
+    try:
+        for step in ladder:
+            _listeners(task, step)
+        feeds = decide(ladder, task.people, task.terms)
+    except Exception as error:  # whatever it is, such a model must not be served
+        return f"it cannot answer: {type(error).__name__}: {error}"
+    return "" if feeds.items[0, 0] >= 0 else "it has nothing to show to a stranger"
+
+
+def _visitors(world: World) -> Task:
+    """A stranger, a stranger within a visit, and some people who are known; they want nothing."""
+    config, past = world.config, past_at(world, world.features.as_of_us)
+    log, nothing = past.timelines, np.empty(0, dtype=np.int32)
+    known = np.flatnonzero(np.diff(log.indptr) > 0)
+    known = known[:: max(len(known) // ACQUAINTED, 1)][:ACQUAINTED]
+    who = np.concatenate([[-1, -1], known])
+    recent = [nothing, log.items[:1], *[nothing for _ in known]]
+    queries = queries_for(log, who.astype(np.int32), recent, past.as_of_us, config.signals,
+                          config.session_signal(), past.standing)  # fmt: skip
+    everybody = np.ones(len(who), dtype=np.bool_)
+    rules = terms(config, world.catalogue, slice(0, len(world)), max(KS), repeat="allow")
+    people = People(queries, everybody, ~everybody)
+    return Task("visitors", people, who, Ragged.empty(len(who)), rules)
 
 
 def _meet(

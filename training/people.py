@@ -21,15 +21,19 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
 
     The history is that of the first id that has one; whoever refuses under any id has refused. A
     visitor is the customer that it was linked with, unless the request says who it is: on a device
-    that passes from hand to hand nobody gets another's history.
+    that passes from hand to hand nobody gets another's history, nor what nobody's name is on.
+    Segment, stage and answers are the customer's where the request names one.
     """
     flat_ids = [one for person in ids for one in person]
     named = [any(one.startswith("u:") for one in person) for person in ids for _ in person]
-    flat = np.where(named, bundle.persons.indices(flat_ids), bundle.rows(flat_ids))
+    own_rows = bundle.persons.indices(flat_ids)
+    own_rows = np.where(bundle.shared.indices(flat_ids) >= 0, -1, own_rows)
+    flat = np.where(named, own_rows, bundle.rows(flat_ids))
     ends = np.cumsum([len(person) for person in ids], dtype=np.int64)[:-1]
     rows = np.full(len(ids), -1, dtype=np.int32)
     consent = np.full(len(ids), bundle.config.shop.consent_default == "yes")
     unknown = np.zeros(len(ids), dtype=np.bool_)
+    standing = rows.copy()
     for person, found in enumerate(np.split(flat, ends)):
         unknown[person] = any(
             row < 0 and one.startswith("u:") for row, one in zip(found, ids[person], strict=True)
@@ -39,6 +43,7 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
             past = bundle.timelines.indptr[known + 1] > bundle.timelines.indptr[known]
             rows[person] = known[np.argmax(past)]
             consent[person] = bundle.consent[known].all()
+            standing[person] = found[0] if ids[person][0].startswith("u:") else rows[person]
     config = bundle.config
     plain = queries_for(
         bundle.timelines,
@@ -50,6 +55,6 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
     )
     weights = np.maximum(plain.histories.weights, 0)
     sums = np.bincount(row_numbers(plain.histories.indptr), weights, minlength=len(rows))
-    own = bundle.standing(rows, sums.astype(np.float32))
+    own = bundle.standing(standing, sums.astype(np.float32))
     queries = replace(plain, segment=own.segments, stage=own.stages, declared=own.declared)
     return People(queries, consent, unknown)

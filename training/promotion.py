@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from training.gate import Verdict
     from training.tracking import Tracker
 
+ANY = "any"  # champion; no version is called so
+
 How = Literal["gate", "retrain", "force", "back", "unjudged", "found"]
+
+
+class Overtaken(ValueError):
+    """The champion changed while a new one was judged against it."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,15 @@ class Judged:
 
 
 def promote(
-    config: Config, home: Home, version: str | None = None, word: Word | None = None
-) -> Promotion:
+    config: Config, home: Home, version: str | None = None, word: Word | None = None, *,
+    expected: str | None = ANY,
+) -> Promotion:  # fmt: skip
     """Serve `version` (v3 or 3; None: the newest): alias and pointer move in one step.
 
-    Nobody judges it here. Raises NoModel for what is not there or cannot be opened; then nothing
-    has moved.
+    expected: the champion that it was judged against, None for none
+
+    Nobody judges it here. Raises NoModel for what is not there or cannot be opened, and Overtaken
+    when another than `expected` serves by now; then nothing has moved.
     """
     from training.tracking import Tracker
 
@@ -92,6 +101,11 @@ def promote(
     with home.locked("promote.lock"):
         wanted = at_hand(tracker, version).version
         before, champion = home.current(), tracker.champion()
+        if expected not in (ANY, before):
+            raise Overtaken(
+                f"{wanted} was judged against {expected or 'no champion'}; by now "
+                f"{before or 'nothing'} serves, so the champion changed while judging; run it again"
+            )
         agreed = before == (None if champion is None else f"v{champion}")
         repaired = "" if agreed else f"CURRENT named {before}, the alias v{champion}"
         _record_what_serves(home, before)
@@ -110,17 +124,20 @@ def promote_if_it_passes(
     """Serve `version` when the gate lets it through; what serves already is not judged.
 
     word: whose it is, the gate's own by default        features: see `gate.judge`
+
+    Raises Overtaken when the champion changed meanwhile.
     """
     from training import gate
     from training.tracking import Tracker
 
     challenger = at_hand(Tracker(home, config), version)
-    if challenger.version == home.current():
-        return Judged(challenger.version, None, promote(config, home, challenger.version))
+    mine, champion = challenger.version, home.current()
+    if mine == champion:
+        return Judged(mine, None, promote(config, home, mine, expected=champion))
     verdict = gate.judge(config, home, challenger, progress, features)
     told = replace(word or Word("gate"), why=verdict.summary)
-    done = promote(config, home, challenger.version, told) if verdict.passed else None
-    return Judged(challenger.version, verdict, done)
+    done = promote(config, home, mine, told, expected=champion) if verdict.passed else None
+    return Judged(mine, verdict, done)
 
 
 def back(config: Config, home: Home) -> Promotion:
@@ -142,6 +159,14 @@ def reigns(home: Home) -> list[Reign]:
     lines = list(_lines(home))
     ends = [following["since"] for _, following in pairwise(lines)]
     return [Reign(until=end, **line) for line, end in zip(lines, [*ends, None], strict=False)]
+
+
+def withdrawn(home: Home) -> set[str]:
+    """Versions that somebody went back from or forced another upon, and that never served since."""
+    record = reigns(home)
+    following = [*(reign.how for reign in record[1:]), None]
+    ended = {reign.version: how for reign, how in zip(record, following, strict=False)}
+    return {version for version, how in ended.items() if how in ("back", "force")}
 
 
 def at_hand(tracker: Tracker, version: str | None) -> Bundle:

@@ -1,8 +1,9 @@
 """Retraining for a scheduler: build, train, judge, promote, as far as there is anything to do.
 
 Called again it does nothing again: what serves the newest data by today's config is left alone, and
-a version that was trained and not yet promoted is judged, not trained once more. Until the very
-last step the champion serves on, whatever goes wrong before.
+a version that was trained and not yet promoted is judged, not trained once more. What somebody went
+back from, or forced another version upon, stays withdrawn until the data, the config or the code
+change. Until the very last step the champion serves on, whatever goes wrong before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from features.feature_set import FeatureSet
 from features.home import Busy, Home, Progress, part_of, silent
 from training.bundle import Bundle, NoModel, bundle_versions
 from training.jobs import Trained, train
-from training.promotion import Judged, Word, promote_if_it_passes
+from training.promotion import Judged, Word, promote_if_it_passes, withdrawn
 from training.recipe import FLOOR
 
 
@@ -27,13 +28,16 @@ class Retrained:
 
     features: the data of today      serving: the version that served before, None for none
     trained:  None where there was nothing to train
-    judged:   None where the champion was made from today's data by today's config
+    judged:   None where the champion was made from today's data by today's config, or what was
+              made from them is withdrawn
+    withdrawn: the version that would serve, had nobody withdrawn it
     """
 
     features: FeatureSet
     serving: str | None
     trained: Trained | None
     judged: Judged | None
+    withdrawn: str | None = None
 
     @property
     def refused(self) -> bool:
@@ -44,6 +48,9 @@ class Retrained:
     def sentence(self) -> str:
         """What came of it, in one line."""
         moment = self.features.manifest["as_of"]
+        if self.withdrawn is not None:
+            told = f"{self.withdrawn} was withdrawn, and the log still goes up to {moment}"
+            return f"nothing new: {told}; serving: {self.serving or 'nothing'}, as before"
         if self.judged is None:
             return f"nothing new: {self.serving} was made from the log up to {moment}, as it is"
         made = "trained" if self.trained else "trained before"
@@ -71,8 +78,10 @@ def _retrain(config: Config, base: Path, home: Home, progress: Progress) -> Retr
     serving, trained = home.current(), None
     if serving is not None and _made_from(home, serving, config, features):
         return Retrained(features, serving, None, None)
-    version = next((one for one in reversed(bundle_versions(home))
-                    if _made_from(home, one, config, features)), None)  # fmt: skip
+    made = [one for one in bundle_versions(home) if _made_from(home, one, config, features)]
+    version = _newest_not_withdrawn(home, made)
+    if version is None and made:
+        return Retrained(features, serving, None, None, made[-1])
     if version is None:
         trained = train(config, base, home, progress=part_of(progress, 0.1, 0.8))
         version = trained.version
@@ -81,6 +90,12 @@ def _retrain(config: Config, base: Path, home: Home, progress: Progress) -> Retr
         progress=part_of(progress, 0.8, 1.0),
     )  # fmt: skip
     return Retrained(features, serving, trained, judged)
+
+
+def _newest_not_withdrawn(home: Home, versions: list[str]) -> str | None:
+    """versions: oldest first"""
+    out = withdrawn(home)
+    return next((one for one in reversed(versions) if one not in out), None)
 
 
 def _features_of(home: Home, version: str) -> FeatureSet:

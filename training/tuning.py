@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from features.home import Home, Progress, part_of, silent
 from features.training_options import RankerName, Training
 from training.bundle import alone
-from training.cooking import fitted_once
+from training.cooking import digest_of, fitted_once
 from training.evaluation import protocol
 from training.evaluation.evidence import METRIC
 from training.fitting import CannotFit
@@ -60,6 +61,16 @@ class Bench:
         """At most `most` people per task, drawn by the seed."""
         seed = self.past.seed
         return replace(self, tasks=[task.drawn(most, seed) for task in self.tasks])
+
+    def digest(self) -> str:
+        """Who is asked, what they want, and what is kept away: other questions, other trials."""
+        told = hashlib.sha256()
+        for task in self.tasks:
+            told.update(f"{task.name} {task.terms.size}".encode())
+            kept = task.terms
+            for part in (task.rows, task.truth.indptr, task.truth.values, kept.keeps_away):
+                told.update(np.ascontiguousarray(part).tobytes())
+        return told.hexdigest()[:16]
 
     def value(self, ranker: Ranker, name: RankerName, task: protocol.Task) -> float:
         """Mean ndcg of one ranker's feeds, filled by the floor."""
@@ -200,8 +211,7 @@ def _settings(name: RankerName, options: Training, own: Mapping[str, object]) ->
 
 def _study(name: RankerName, options: Training, bench: Bench) -> optuna.Study:
     """The search for one ranker on one past, as far as it has come."""
-    storage, begun = None, getattr(options, name).model_dump_json()
-    known = hashlib.sha256(begun.encode()).hexdigest()[:8]  # other settings begin another search
+    storage, known = None, f"{digest_of(name, bench.past, options)} {bench.digest()}"
     if bench.home is not None and bench.past.key:
         bench.home.root.mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{(bench.home.root / 'tuning.db').resolve()}"

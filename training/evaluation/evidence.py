@@ -14,6 +14,7 @@ from features.config import Rung
 from features.training_options import RankerName
 from training.evaluation import metrics
 from training.evaluation.protocol import Judged, Outcome
+from training.rankers import RANKERS
 
 METRIC = "ndcg_at_20"
 FLOOR: RankerName = "popularity"
@@ -62,9 +63,10 @@ def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> li
 
 def rungs_of(name: Judged) -> tuple[Rung, ...]:
     """Where a ranker can speak: what it needs to know is known there."""
-    if name == "segment_popularity":
+    kind = RANKERS.get(name)
+    if getattr(kind, "by_segment", False):
         return ("segment",)
-    if name == "repeat":
+    if getattr(kind, "only_had", False):
         return ("one_to_one",)
     return ("one_to_one", "context")
 

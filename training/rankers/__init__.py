@@ -1,4 +1,4 @@
-"""Fitted rankers: what serving loads. NumPy and SciPy only."""
+"""Fitted rankers: what serving loads. NumPy, SciPy and ONNX Runtime only."""
 
 from __future__ import annotations
 

@@ -153,7 +153,8 @@ def opinions(scored: Sequence[Scored]) -> Bool:
 
 def asked(queries: Queries) -> Bool:
     """(n,) bool: is there anything to be personal about?"""
-    liked = np.diff(queries.histories.interest().indptr) > 0
+    interest = queries.histories.interest()
+    liked = np.asarray((interest > 0).sum(axis=1)).ravel() > 0  # not a number is not above 0
     return np.asarray(liked | (np.diff(queries.declared.indptr) > 0))
 
 

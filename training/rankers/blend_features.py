@@ -153,7 +153,10 @@ def rows_of(
 
 def _item_columns(queries: Queries, side: ItemSide, rows: Int64, items: Int32) -> list[Float32]:
     counters = side.counters
-    passed = (queries.now_us[rows] - counters.landmark_us) / DAY_US
+    # counters that take no events in say what was wanted when they stood still, not nothing
+    stopped = max(counters.landmark_us, int(counters.newest_us[0]))
+    read_us = queries.now_us if side.live else np.minimum(queries.now_us, stopped)
+    passed = (read_us[rows] - counters.landmark_us) / DAY_US
     logs = counters.sums[:, items] - passed / counters.half_life_days[:, None]
     counts = np.log1p(np.exp2(logs))
     live = np.full(len(rows), float(side.live))

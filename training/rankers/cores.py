@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -24,9 +25,16 @@ def each(work: Callable[[Part], None], parts: Iterable[Part]) -> None:
         for part in todo:
             work(part)
         return
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(usable()) as pool:
         for _ in pool.map(work, todo):
             pass
+
+
+def usable() -> int:
+    """Cores that this process may use; `OMP_NUM_THREADS` allows fewer."""
+    there = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return max(min(there, int(asked)) if asked.isdigit() else there, 1)
 
 
 @cache
