@@ -13,8 +13,13 @@ from command import demo, gate, show
 from command.check import check
 from features.config import load_config
 from features.home import Home
+from features.training_options import RankerName
 from training.bundle import open_bundle
 from training.jobs import train
+
+QUICK: list[RankerName] = [  # the networks take minutes: `feeds train` fits them too
+    "popularity", "segment_popularity", "repeat", "transitions", "neighbours", "als", "blend",
+]  # fmt: skip
 
 
 def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: bool) -> None:
@@ -29,7 +34,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
     config, home = load_config(path), Home(path.parent / ".feeds")
     check(config, path.parent, home)
     with show.progress_bar() as progress:
-        trained = train(config, path.parent, home, progress=progress)
+        trained = train(config, path.parent, home, rankers=QUICK, progress=progress)
     show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
     gate.promote(config, home, trained.version)
@@ -57,6 +62,7 @@ def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, A
     curl = demo.as_curl(url, next(iter(requests.values())))
     database = f"sqlite:///{home.tracking_database}"
     for what, where in {
+        "all rankers": f"{demo.tool('feeds')} train -c {path}",
         "the service": f"{url}/feed",
         "a feed": curl,
         "API docs": f"{url}/",
