@@ -109,7 +109,7 @@ class SequenceOptions(Section):
     batch: Count = 800  # places of histories, each with its next item, per step
     negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
     epochs: Count = 12  # at most; it stops when the past's own last items are told no better
-    minutes: Above0 = 1.5  # at most, per fit
+    minutes: Above0 = 1.2  # at most, per fit
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
@@ -129,7 +129,7 @@ class ContentOptions(Section):
     learning_rate: Above0 = 5e-3
     batch: Count = 512
     epochs: Count = 30  # at most; it stops when items held out are placed no better
-    minutes: Above0 = 2.0  # at most, per fit
+    minutes: Above0 = 0.8  # at most, per fit
 
 
 class BlendOptions(Section):
