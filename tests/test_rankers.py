@@ -15,7 +15,9 @@ from hypothesis.extra import numpy as hnp
 from features import arrays
 from features.training_options import Training
 from features.types import DAY_US, Ragged
+from training.bundle import alone, terms
 from training.fitting import CannotFit, fit
+from training.policy import People, decide
 from training.rankers import RANKERS
 from training.rankers.base import Allowed, Queries
 from training.rankers.topk import best
@@ -97,6 +99,29 @@ class TestEveryRanker:
         dislikes = worlds.timelines([[0, 1, 2]], signal=worlds.DISLIKE)
         scores = ranker.score(worlds.asking(dislikes, [0]))
         assert np.isnan(scores).all() or ranker.knows_strangers
+
+    def test_who_is_not_a_number_gets_no_opinion_and_changes_nobodys(self, ranker, past):
+        plain = worlds.asking(past, [0, 1])
+        weights = plain.histories.weights.copy()
+        weights[: plain.histories.indptr[1]] = np.nan
+        odd = replace(plain, histories=replace(plain.histories, weights=weights))
+        with np.errstate(invalid="ignore"):
+            scores = ranker.score(odd)
+        by_weight = not (ranker.knows_strangers or ranker.by_segment or ranker.only_had)
+        assert not by_weight or np.isnan(scores[0]).all()
+        np.testing.assert_allclose(
+            scores[1], ranker.score(plain)[1], rtol=1e-4, atol=1e-6, equal_nan=True
+        )
+
+    def test_a_blocked_item_never_returns(self, ranker, name, past):
+        signals = past.signals.copy()
+        signals[0] = worlds.DISLIKE  # the first item of the first person
+        blocked = int(past.items[0])
+        asking = worlds.asking(replace(past, signals=signals), [0])
+        who = People(asking, np.array([True]), np.array([False]))
+        rules = terms(worlds.config(), blended.Shelf(), EVERYTHING, worlds.N_ITEMS, repeat="allow")
+        shown = decide(alone(name, ranker), who, rules).items[0]
+        assert blocked not in shown
 
     def test_gives_the_best_allowed_items_and_nothing_else(self, ranker, past):
         people = worlds.asking(past, range(8))

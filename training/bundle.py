@@ -121,16 +121,17 @@ class Bundle:
         """How this model was made."""
         return Recipe.of_json(self.manifest["recipe"])
 
-    def standing(self, rows: Int32, interest: Float32) -> Standing:
-        """What is known of `rows` (-1: nobody) besides what they did, as it weighs now.
+    def standing(self, rows: Int32, interest: Float32, now_us: int) -> Standing:
+        """What is known of `rows` (-1: nobody) besides what they did, as it weighs at `now_us`.
 
         interest: (len(rows),) sum of each one's positive weights
         """
         known, place = rows >= 0, np.maximum(rows, 0)
         if not len(self.segments):
             return Standing.nobody(len(rows), self.declared.n_categories)
-        told = declared_weights(self.declared.take(place), interest, self.now_us(),
-                                self.config.preferences)  # fmt: skip
+        told = declared_weights(
+            self.declared.take(place), interest, now_us, self.config.preferences
+        )
         own = Standing(self.segments[place], self.stages[place], told)
         return own.of(np.where(known, np.arange(len(rows)), -1).astype(np.int32))
 

@@ -44,17 +44,17 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
             rows[person] = known[np.argmax(past)]
             consent[person] = bundle.consent[known].all()
             standing[person] = found[0] if ids[person][0].startswith("u:") else rows[person]
-    config = bundle.config
+    config, now_us = bundle.config, bundle.now_us()
     plain = queries_for(
         bundle.timelines,
         rows,
         recent,
-        bundle.now_us(),
+        now_us,
         config.signals,
         config.session_signal(),
     )
     weights = np.maximum(plain.histories.weights, 0)
     sums = np.bincount(row_numbers(plain.histories.indptr), weights, minlength=len(rows))
-    own = bundle.standing(standing, sums.astype(np.float32))
+    own = bundle.standing(standing, sums.astype(np.float32), now_us)
     queries = replace(plain, segment=own.segments, stage=own.stages, declared=own.declared)
     return People(queries, consent, unknown)

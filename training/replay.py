@@ -178,7 +178,7 @@ class World:
         weights = np.bincount(row_numbers(histories.indptr), np.maximum(histories.weights, 0),
                               minlength=rows.size)  # fmt: skip
         trained = np.where(persons < self.unknown_from, persons, -1).astype(np.int32)
-        own = bundle.standing(trained, weights.astype(np.float32))
+        own = bundle.standing(trained, weights.astype(np.float32), ref)
         queries = replace(queries, segment=own.segments, stage=own.stages, declared=own.declared)
         default = bundle.config.shop.consent_default == "yes"
         consent = np.full(rows.size, default)
