@@ -27,6 +27,7 @@ from features.options import (
     Sessions,
     Share,
     Signal,
+    had_signals,
 )  # fmt: skip
 from features.training_options import Training, Tuning
 from features.yaml_lines import Loader, line_of
@@ -210,12 +211,8 @@ class Config(Section):
         return self
 
     def had_signals(self) -> list[bool]:
-        """Per signal: does it mean that the person has the product?
-
-        Those marked `had: true`; where none is marked, every signal of positive weight.
-        """
-        marked = any(signal.had for signal in self.signals.values())
-        return [bool(s.had) if marked else s.weight > 0 for s in self.signals.values()]
+        """Per signal: does it mean that the person has the product?"""
+        return had_signals(self.signals)
 
     def purchase_types(self) -> list[str]:
         """The event types that a return can undo: those marked `had: true`, else the weightiest."""
@@ -256,8 +253,6 @@ class Config(Section):
         """Keys that are read but that this version does not act on."""
         parts = ("rules", "messages", "experiments")
         found = [f"`{part}`" for part in parts if getattr(self, part)]
-        if self.objective in ("value", "repeat"):  # judged as orders are
-            found.append(f"`objective: {self.objective}`")
         for name, placement in self.placements.items():
             keys = ("sort_only", "exploration_share", "not_repeated_for_days")
             found += [f"`placements.{name}.{key}`" for key in keys if getattr(placement, key)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,6 +34,15 @@ class Robots(Section):
     moments_per_hour: float | None = Field(default=1200, gt=0)  # rate
     beat_variation: float | None = Field(default=0.1, gt=0)  # regularity: see robots.rhythms
     items_per_day: float | None = Field(default=2000, gt=0)  # breadth: distinct items
+
+
+def had_signals(signals: Mapping[str, Signal]) -> list[bool]:
+    """Per signal: does it mean that the person has the product?
+
+    Those marked `had: true`; where none is marked, every signal of positive weight.
+    """
+    marked = any(signal.had for signal in signals.values())
+    return [bool(s.had) if marked else s.weight > 0 for s in signals.values()]
 
 
 class Cleaning(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -64,7 +64,3 @@ class Past:
         found = np.zeros(self.timelines.n_items, dtype=np.bool_)
         found[self.interest.indices] = True
         return found
-
-    def with_timelines(self, timelines: Timelines) -> Past:
-        """The same world with another log of the same people and items."""
-        return replace(self, timelines=timelines)

@@ -14,7 +14,7 @@ from features.people_at import declared_at, people_at
 from features.split import cut_for_test, time_split
 from training.catalogue import Catalogue
 from training.evaluation import protocol
-from training.fitting.device import device_of
+from training.fitting.device import device_named
 from training.item_facts import ItemFacts
 from training.past import Past
 
@@ -73,7 +73,7 @@ def past_at(world: World, cut_us: int, *, people_us: int | None = None) -> Past:
         log if everything else log.where(log.occurred_us < cut_us), cut_us, config.signals,
         world.items, who.segments, who.stages, declared_at(config, features, stood),
         n_segments=len(who.names), seed=config.training.seed,
-        device=device_of(config.training.device),
+        device=device_named(config.training.device),
         key=f"{features.digest[:16]}/{cut_us}" if stood == cut_us else "",
     )  # fmt: skip
 

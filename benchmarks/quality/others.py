@@ -10,7 +10,6 @@ import numpy as np
 
 from benchmarks.quality.moments import Moment
 from benchmarks.quality.peers.base import SIZE, best
-from benchmarks.quality.peers.popular import OneForAll, Popularity
 from features.online import decayed
 from features.split import leave_last_out
 from features.types import DAY_US, Float32, Histories, Int32, Int64, Ragged, gather, row_numbers
@@ -139,8 +138,3 @@ def leave_one_out(world: World) -> Moment:
 def _everybody(queries: Queries) -> People:
     all_of_them = np.ones(len(queries), dtype=np.bool_)
     return People(queries, all_of_them, ~all_of_them)
-
-
-def popularity_of(moment: Moment, half_life_days: float) -> OneForAll:
-    """Recent popularity at a moment."""
-    return Popularity().fit(moment, {"half_life_days": half_life_days})

@@ -12,11 +12,8 @@ from features.types import Bool, Float32, Int8, Int32, Int64, Ragged
 from training.evaluation.protocol import Task
 from training.policy import kept_away, known_of
 from training.rankers.base import Allowed, Queries, Ranker
-from training.rankers.blend import candidates, score_all
+from training.rankers.blend import candidates, parts_of, score_all
 from training.rankers.blend_features import ItemSide, rows_of
-
-_AT_ONCE = 128
-Objective = str
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,7 @@ class Teacher:
         """The lessons of a task; who wanted no candidate teaches nothing, None: nobody did."""
         queries, away = known_of(task.people), kept_away(task.people, task.terms)
         parts = []
-        for start in range(0, len(task.people), _AT_ONCE):
-            part = np.arange(start, min(start + _AT_ONCE, len(task.people)))
+        for part in parts_of(len(task.people)):
             view = queries.take(part)
             scored = score_all(self.rankers, self.inputs, view)
             row, item = candidates(view, scored, Allowed(task.terms.items, away.take(part)),
@@ -114,7 +110,7 @@ class Teacher:
         return labels.astype(np.int8)
 
 
-def grades(objective: Objective, prices: Float32) -> Int8:
+def grades(objective: str, prices: Float32) -> Int8:
     """(n_items,) what an item is worth if wanted: 1, or by its price (1 to 4) for `value`."""
     if objective != "value" or np.isnan(prices).all():
         return np.ones(len(prices), dtype=np.int8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 
-def device_of(asked: Literal["auto", "cpu", "cuda"]) -> str:
+def device_named(asked: Literal["auto", "cpu", "cuda"]) -> str:
     """`cuda` where there is a GPU that torch can use, else `cpu`; a name asked for is taken.
 
     Raises ValueError when a GPU is asked for and there is none.

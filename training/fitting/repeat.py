@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from features.home import Progress, silent
-from features.options import Signal
+from features.options import had_signals
 from features.training_options import RepeatOptions
-from features.types import Bool, Float32, Float64
+from features.types import Float32, Float64
 from training.fitting import CannotFit
 from training.past import Past
 from training.rankers.repeat import EDGES, Purchases, RepeatRanker, posterior, purchases, waited
@@ -18,19 +18,13 @@ _PRIOR_OF_CURVE = 100.0  # repurchases that would be as expected, in each bin of
 def fit_repeat(past: Past, options: RepeatOptions, progress: Progress = silent) -> RepeatRanker:
     """Count repurchases and the days in which they could have been, item by item."""
     del progress
-    had = _had(past.signals)
+    had = np.array(had_signals(past.signals))
     bought = purchases(past.timelines.histories(past.as_of_us, past.signals), had)
     if bought.newest.all():
         raise CannotFit("repeat: nobody has bought anything again yet")
     until = _until(bought)
     rates = _rates(bought, until, past.timelines.n_items, options)
     return RepeatRanker(rates, _due(bought, until, rates), had)
-
-
-def _had(signals: dict[str, Signal]) -> Bool:
-    """(n_signals,) marked `had: true`; where none is marked, every signal of positive weight."""
-    marked = [bool(signal.had) for signal in signals.values()]
-    return np.array(marked if any(marked) else [s.weight > 0 for s in signals.values()])
 
 
 def _until(bought: Purchases) -> Float64:

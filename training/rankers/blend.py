@@ -73,7 +73,7 @@ class BlendRanker(Ranker):
         width = queries.histories.n_items
         wanted = as_indices(slice(0, width) if items is None else items)
         found = np.full((len(queries), len(wanted)), np.nan, dtype=np.float32)
-        for part in _parts(len(queries)):
+        for part in parts_of(len(queries)):
             view = queries.take(part)
             scored = self.scored(view)
             some = opinions(scored)[:, wanted] & asked(view)[:, None]
@@ -86,7 +86,7 @@ class BlendRanker(Ranker):
         """The k best of the allowed candidates: what the inputs would show first."""
         items = np.full((len(queries), k), -1, dtype=np.int32)
         values = np.full((len(queries), k), np.nan, dtype=np.float32)
-        for part in _parts(len(queries)):
+        for part in parts_of(len(queries)):
             view = queries.take(part)
             scored = self.scored(view)
             row, item = candidates(view, scored, allowed.take(part), max(k, self.forest.candidates))
@@ -184,5 +184,6 @@ def candidates(
     return np.concatenate(rows), np.concatenate(items)
 
 
-def _parts(rows: int) -> list[Int64]:
+def parts_of(rows: int) -> list[Int64]:
+    """Row numbers, a few queries at a time."""
     return [np.arange(start, min(start + _AT_ONCE, rows)) for start in range(0, rows, _AT_ONCE)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -63,10 +63,6 @@ class PopularityRanker(Ranker):
         """Items without a count that were not born when the newest event came."""
         later = (self.born_us > self.counters.newest_us[0]) & (self.born_us < UNBORN)
         return np.flatnonzero(later & np.isneginf(self.counters.sums[0])).astype(np.int32)
-
-    def renewed(self, past: Any) -> Self:
-        """This ranker with the ages of another past."""
-        return replace(self, born_us=past.items.born_us)
 
     def follower(self, n_items: int) -> Self:
         """A copy that counts on, with room for `n_items` items."""
