@@ -204,6 +204,26 @@ def test_leaving_one_out_wants_the_last_event_of_everybody(world):
     assert len(known.items) == len(world.features.timelines.items) - len(task.people)
 
 
+def test_leaving_one_out_asks_everybody_at_the_moment_of_that_event(world):
+    (task,) = leave_one_out(world).tasks.values()
+    log = world.features.timelines
+    last = log.indptr[1:][task.rows] - 1
+    queries = task.people.queries
+    assert list(queries.now_us) == list(log.occurred_us[last])
+    youngest = queries.histories.ages_days[queries.histories.indptr[1:] - 1]
+    waited = (log.occurred_us[last] - log.occurred_us[last - 1]) / DAY_US
+    np.testing.assert_allclose(youngest, waited, rtol=1e-5)
+
+
+def test_leaving_one_out_wants_nothing_twice_where_nothing_is_shown_again(world):
+    once = world.config.model_copy(update={"repeat": world.config.repeat.model_copy(
+        update={"article": "exclude"})})  # fmt: skip
+    (task,) = leave_one_out(replace(world, config=once)).tasks.values()
+    away = kept_away(task.people, task.terms)
+    assert len(task.people) > 0
+    assert not any(np.isin(task.truth.row(r), away.row(r)).any() for r in range(len(task.people)))
+
+
 class TestComparing:
     def entries(self, task):
         right = np.full((len(task.people), SIZE), -1, np.int32)

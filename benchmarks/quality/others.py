@@ -12,7 +12,8 @@ from benchmarks.quality.moments import Moment
 from benchmarks.quality.peers.base import SIZE, best
 from features.online import decayed
 from features.split import leave_last_out
-from features.types import DAY_US, Float32, Histories, Int32, Int64, Ragged, gather, row_numbers
+from features.timelines import Timelines
+from features.types import DAY_US, Float32, Histories, Int32, Int64, Ragged, row_numbers
 from training.bundle import terms
 from training.evaluation.protocol import Task
 from training.past import Past
@@ -56,17 +57,9 @@ class Replay:
     def task(self) -> Task:
         """Histories as they were at the moment of each request: strictly before it."""
         world, log = self.moment.world, self.moment.world.features.timelines
-        indptr, taken = gather(log.indptr, self.rows)
-        known = log.occurred_us[taken] < np.repeat(self.at_us, np.diff(indptr))
-        lengths = np.bincount(row_numbers(indptr)[known], minlength=len(self.rows))
-        taken, now = taken[known], np.repeat(self.at_us, lengths)
-        ages = ((now - log.occurred_us[taken]) / DAY_US).astype(np.float32)
-        signals = log.signals[taken]
-        histories = Histories(
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), log.items[taken], signals,
-            decayed(signals, ages, world.config.signals), ages, log.n_items,
-        )  # fmt: skip
-        people = _everybody(Queries.plain(histories, lengths.astype(np.int64), self.at_us))
+        theirs = log.take(self.rows)
+        seen = theirs.where(theirs.occurred_us < np.repeat(self.at_us, np.diff(theirs.indptr)))
+        people = _everybody(_queries(seen, self.at_us, world))
         rules = terms(world.config, world.catalogue, slice(0, len(world)), SIZE)
         truth = Ragged.of(list(log.items[self.entries][:, None]))
         return Task("replay", people, self.rows, truth, rules)
@@ -119,20 +112,47 @@ def _popular(
 
 
 def leave_one_out(world: World) -> Moment:
-    """Everybody's last event is wanted, all before it is known: only to compare sequence models."""
-    config = world.config
-    split = leave_last_out(world.features.timelines)
+    """Everybody's last event is wanted, all before it is known: only to compare sequence models.
+
+    Each is asked at the moment of that event, as a request would be. Where the config shows nothing
+    again that a person had, only the first event of a person on an item counts.
+    """
+    config, log = world.config, _first_ones(world)
+    split = leave_last_out(log)
     past = Past.plain(
         split.past, split.cut_us, config.signals, world.items, seed=config.training.seed
     )
     asked = np.flatnonzero((np.diff(split.past.indptr) > 0) & (np.diff(split.future.indptr) > 0))
-    histories = split.past.take(asked).histories(split.cut_us, config.signals)
-    people = _everybody(Queries.plain(histories, np.diff(histories.indptr), split.cut_us))
-    rules = terms(config, world.catalogue, slice(0, len(world)), SIZE, repeat="allow")
-    future = split.future.take(asked)
+    future, given = split.future.take(asked), split.past.take(asked)
+    at_us = future.occurred_us  # one event a row
+    people = _everybody(_queries(given, at_us, world))
+    rules = terms(config, world.catalogue, slice(0, len(world)), SIZE)
     task = Task("leave one out", people, asked, Ragged(future.indptr, future.items), rules)
     task = task.drawn(config.training.test_people, config.training.seed)
     return Moment(world, split.cut_us, split.cut_us + 1, past, {task.name: task})
+
+
+def _first_ones(world: World) -> Timelines:
+    """The positive events; of a person and an item that may not be shown again the first alone."""
+    log = world.features.timelines
+    liked = np.array([s.weight > 0 for s in world.config.signals.values()])
+    log = log.where(liked[log.signals])
+    rules = terms(world.config, world.catalogue, slice(0, len(world)), SIZE)
+    _, first = np.unique(row_numbers(log.indptr) * log.n_items + log.items, return_index=True)
+    kept = ~rules.keeps_away.any(axis=0)[rules.kinds[log.items]]
+    kept[first] = True
+    return log.where(kept)
+
+
+def _queries(events: Timelines, at_us: Int64, world: World) -> Queries:
+    """A query a row, each asked at a moment of its own, after the last of its events."""
+    lengths = np.diff(events.indptr)
+    ages = ((np.repeat(at_us, lengths) - events.occurred_us) / DAY_US).astype(np.float32)
+    weights = decayed(events.signals, ages, world.config.signals)
+    histories = Histories(
+        events.indptr, events.items, events.signals, weights, ages, events.n_items
+    )
+    return Queries.plain(histories, lengths, at_us)
 
 
 def _everybody(queries: Queries) -> People:
