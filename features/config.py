@@ -152,6 +152,7 @@ class Config(Section):
     contract: Contract = Contract()
     cleaning: Cleaning = Cleaning()
     signals: dict[str, Signal] = Field(min_length=1)
+    impressions: list[str] = []  # event types that say no more than that an item was shown
     repeat: Repeat = Repeat()
     objective: Literal["clicks", "orders", "value", "repeat"] = "clicks"
     placements: dict[str, Placement] = {"home": Placement()}
@@ -180,6 +181,11 @@ class Config(Section):
             raise ValueError(
                 f"signals: {twice} are also in cleaning.returns, which takes them out of the log; "
                 "take them out of one of the two"
+            )
+        if both := [name for name in self.impressions if name in self.signals]:
+            raise ValueError(
+                f"impressions: {both} are also in signals; that the shop showed an item says "
+                "nothing of what the person likes, so name it in one of the two"
             )
         if self.objective != "clicks" and not any(self.had_signals()):
             raise ValueError(

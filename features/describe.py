@@ -129,6 +129,7 @@ def described(
 
     before: a feature set whose learned segments' names are to be kept where they still fit
     """
+    known = known.without(config.impressions)  # what the shop did is not what they did
     prices = engine.keep("reference_prices", person_features.reference_prices(
         known.log, known.items, config.shop.currency))  # fmt: skip
     numbers = person_features.person_features(

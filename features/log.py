@@ -65,7 +65,10 @@ def clean(
         near = cleaning.near_duplicates(found.events, options.near_duplicate_seconds)
         _take_out(engine, found, near)
     _before_published(engine, config, found)
-    machines = engine.keep("robots", robots.find_robots(found.events, options.robots))
+    acts = found.events  # a page shows many items at once: that is no machine
+    if config.impressions:
+        acts = acts.filter(acts.event_type.notin(config.impressions))
+    machines = engine.keep("robots", robots.find_robots(acts, options.robots))
     found.robots = engine.collect(machines.order_by("person"))
     if found.robots.num_rows:
         _take_out(engine, found, robots.removals(found.events, machines))

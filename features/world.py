@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import ibis.expr.types as ir
 
@@ -23,6 +24,12 @@ class Known:
     items: ir.Table
     log: ir.Table
     moment_us: int
+
+    def without(self, event_types: Sequence[str]) -> Known:
+        """The same people, as if they had done nothing of these types."""
+        if not event_types:
+            return self
+        return replace(self, log=self.log.filter(self.log.event_type.notin(event_types)))
 
 
 @dataclass(frozen=True)

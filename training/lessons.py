@@ -18,6 +18,7 @@ from training.evaluation import protocol
 from training.evaluation.protocol import Outcome
 from training.fitting import CannotFit
 from training.fitting.blend_lessons import Lessons, Teacher, grades
+from training.impressions import Impressions
 from training.item_side import item_side
 from training.rankers.base import Ranker
 from training.rankers.blend import BlendForest
@@ -80,10 +81,12 @@ def _along(
 ) -> Iterator[Lessons | None]:  # fmt: skip
     """Lessons along the slice, the live rankers having taken in what came before each moment.
 
-    At every interval's beginning: what people want in it, as a site is asked. At some of them: what
-    they want until the slice ends, as a mailing is, so that a small shop has more to learn from.
+    At every interval's beginning: what people want in it, as a site is asked, and where the log has
+    impressions, what of the items that they saw. At some of them: what they want until the slice
+    ends, as a mailing is, so that a small shop has more to learn from.
     """
     usual = "all" if usual_repeat(world) == "allow" else "discovery"
+    shown = Impressions.of(world.features, world.config.impressions)
     live = followers(cooked.rankers, len(world), len(world))
     side = item_side(past_at(world, parts.blend_us)).follower(len(world))
     few = min(-(-ENOUGH // max(sum(len(task.people) for task in asked), 1)), MOMENTS)
@@ -95,7 +98,10 @@ def _along(
         soon = [task for task in tasks_between(world, past, end) if task.name == usual]
         for task in soon:
             teacher = _teacher(world, live, side, recipe)
-            yield teacher.lessons(task.drawn(most, recipe.options.seed + number))
+            asking = task.drawn(most, recipe.options.seed + number)
+            yield teacher.lessons(asking)
+            if shown is not None:
+                yield teacher.lessons(asking, shown.to(asking.rows, begin, end))
         if number and few > 1 and number % (INTERVALS // few) == 0:
             teacher = _teacher(world, live, replace(side, live=False), recipe)
             for task in tasks_between(world, past, parts.test_us):

@@ -10,6 +10,7 @@ import numpy as np
 from features.training_options import RankerName
 from features.types import Bool, Float32, Int8, Int32, Int64, Ragged
 from training.evaluation.protocol import Task
+from training.impressions import Shown
 from training.policy import kept_away, known_of
 from training.rankers.base import Allowed, Queries, Ranker
 from training.rankers.blend import candidates, parts_of, score_all
@@ -83,19 +84,26 @@ class Teacher:
     grades: Int8
     again: bool = False  # what the person had before is worth twice
 
-    def lessons(self, task: Task) -> Lessons | None:
-        """The lessons of a task; who wanted no candidate teaches nothing, None: nobody did."""
+    def lessons(self, task: Task, shown: Shown | None = None) -> Lessons | None:
+        """The lessons of a task; who wanted no candidate teaches nothing, None: nobody did.
+
+        shown: what each person of the task saw, and nothing else is a candidate; None: what the
+        inputs would show
+        """
         queries, away = known_of(task.people), kept_away(task.people, task.terms)
         parts = []
         for part in parts_of(len(task.people)):
             view = queries.take(part)
             scored = score_all(self.rankers, self.inputs, view)
-            row, item = candidates(view, scored, Allowed(task.terms.items, away.take(part)),
-                                   self.most)  # fmt: skip
+            if shown is None:
+                allowed, places = Allowed(task.terms.items, away.take(part)), None
+                row, item = candidates(view, scored, allowed, self.most)
+            else:
+                row, item, places = shown.take(part).without(away.take(part))
             if not row.size:
                 continue
             labels = self._labels(view, task.truth.take(part), row, item)
-            rows = rows_of(view, scored, self.side, row, item)
+            rows = rows_of(view, scored, self.side, row, item, places)
             parts.append(Lessons(rows, labels, item, row, task.rows[part], part).useful())
         parts = [one for one in parts if len(one)]
         return Lessons.joined(parts) if parts else None

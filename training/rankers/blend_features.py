@@ -126,7 +126,7 @@ def names(inputs: Sequence[str]) -> list[str]:
     """The columns of `rows_of`, in their order."""
     scored = [f"{name}: {what}" for name in inputs for what in ("score", "gap", "place")]
     windows = [f"interest, halved in {days:g} days" for days in WINDOWS_DAYS]
-    return [*scored, *windows, *_ITEM, *_PERSON, *_BOTH]
+    return [*scored, *windows, *_ITEM, *_PERSON, *_BOTH, SHOWN_AT]
 
 
 _ITEM = ["live", "rise", "season", "age", "kind", "price", "price against its like"]
@@ -134,20 +134,26 @@ _PERSON = ["events", "items", "items per event", "days since", "days known", "in
            "usual price"]  # fmt: skip
 _BOTH = ["times before", "days since this", "in this session", "share of category",
          "share of branch", "share of brand", "price fit"]  # fmt: skip
+# What stands high is clicked more, whatever it is; the trees learn how much from what was shown.
+# All that is scored has MISSING here, which lies below 1: as if all stood in the first place.
+SHOWN_AT = "shown at place"
 
 
 def rows_of(
-    queries: Queries, scored: Sequence[Scored], side: ItemSide, rows: Int64, items: Int32
-) -> Float32:
+    queries: Queries, scored: Sequence[Scored], side: ItemSide, rows: Int64, items: Int32,
+    places: Float32 | None = None,
+) -> Float32:  # fmt: skip
     """(m, p) float32, p = len(names(inputs)), without NaN.
 
-    rows: (m,) query of each candidate, ascending        items: (m,) its item
+    rows:   (m,) query of each candidate, ascending        items: (m,) its item
+    places: (m,) where it stood when it was shown, from 1; None: all alike, as when serving
     """
     about = _About(queries, side)
     columns = [column for one in scored for column in one.columns(rows, items)]
     columns += _item_columns(queries, side, rows, items)
     columns += [_filled(column)[rows] for column in about.person()]
     columns += [_filled(column) for column in about.fit(rows, items)]
+    columns.append(np.full(len(rows), MISSING) if places is None else _filled(places))
     return np.stack([column.astype(np.float32) for column in columns], axis=1)
 
 
