@@ -26,7 +26,7 @@ from features.options import DeclaredSegment
 from features.parts import TableReport
 
 if TYPE_CHECKING:
-    from training.evaluation.evidence import Gain
+    from training.evaluation.ladder import Gain
     from training.tuning import Tried
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a file has no width of its own

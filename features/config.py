@@ -156,6 +156,7 @@ class Config(Section):
     repeat: Repeat = Repeat()
     objective: Literal["clicks", "orders", "value", "repeat"] = "clicks"
     placements: dict[str, Placement] = {"home": Placement()}
+    on_unknown_evidence: Literal["parent", "climb", "stay"] = "parent"  # and then climb
     training: Training = Training()
     tracking: Tracking = Tracking()
     engine: EngineOptions = EngineOptions()

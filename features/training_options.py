@@ -160,6 +160,25 @@ class Gate(Section):
     min_coverage: Share = 0.5  # of the champion's coverage (none: of popularity's) that must remain
 
 
+class EvidenceOptions(Section):
+    """How it is found out for whom a more personal feed pays."""
+
+    requests: Count = 2_000  # of each kind that all rungs are asked for, at most
+    periods: int = Field(default=4, ge=2)  # of the test slice; the earlier half chooses
+    min_gain: float = Field(default=0.0, ge=0)  # a rung must gain so much over a less personal one
+    value_per_hit: Above0 | None = None  # what it brings, in the shop's currency, that one of the
+    # first 20 items is one that the person then wants; None: gains are told in ndcg alone
+    cost_per_personal_feed: float = Field(default=0.0, ge=0)  # in the shop's currency
+
+    @model_validator(mode="after")
+    def _a_cost_needs_a_value(self) -> Self:
+        if self.cost_per_personal_feed and self.value_per_hit is None:
+            raise ValueError(
+                "cost_per_personal_feed is money, so the gain must be too: give value_per_hit"
+            )
+        return self
+
+
 class Training(Section):
     """What is fitted, with which options, and how it is measured."""
 
@@ -178,6 +197,7 @@ class Training(Section):
     blend: BlendOptions = BlendOptions()
     tuning: Tuning = Tuning()
     gate: Gate = Gate()
+    evidence: EvidenceOptions = EvidenceOptions()
     test_days: float | None = Field(default=None, gt=0)  # None: a tenth of the log, 1 to 28 days
     test_people: Count = 20_000  # at most so many are asked, drawn by the seed
     bootstrap_draws: int = Field(default=1000, ge=100)

@@ -161,6 +161,18 @@ class Ragged:
         rows = np.concatenate([row_numbers(self.indptr), row_numbers(other.indptr)])
         return Ragged(self.indptr + other.indptr, values[np.argsort(rows, kind="stable")])
 
+    def within(self, other: Ragged) -> Bool:
+        """(m,) for each value: does the same row of `other` have it?"""
+        width = int(max(self.values.max(initial=0), other.values.max(initial=0))) + 1
+        own, theirs = (row_numbers(one.indptr) * width + one.values for one in (self, other))
+        return np.isin(own, theirs)
+
+    def minus(self, other: Ragged) -> Ragged:
+        """Row by row the values that the row of `other` does not have, in their order."""
+        kept = ~self.within(other)
+        counts = np.bincount(row_numbers(self.indptr)[kept], minlength=len(self))
+        return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), self.values[kept])
+
 
 def row_numbers(indptr: Int64) -> Int64:
     """(m,) the row of every entry of a ragged array."""

@@ -120,4 +120,5 @@ def _terms(bundle: Bundle, placement: Placement) -> Terms:
         bundle.config, bundle.catalogue, bundle.catalogue.shown(placement.kind), placement.size,
         highest_rung=placement.highest_rung, min_items=placement.min_items,
         on_too_few=placement.on_too_few,
+        ceiling=bundle.ceiling(placement.channel, placement.kind),
     )  # fmt: skip

@@ -12,7 +12,8 @@ from features.split import cut_for_test, time_split
 from features.timelines import Timelines
 from features.types import DAY_US
 from training.bundle import alone
-from training.evaluation import evidence, protocol
+from training.evaluation import protocol
+from training.evaluation.ladder import Gain, choose_ladder, gains_of
 from training.fitting import fit
 from training.policy import kept_away
 
@@ -128,25 +129,25 @@ class TestEvidence:
 
     @pytest.mark.parametrize(("gap", "verdict"), [(0.1, "climb"), (-0.1, "stay"), (0.0, "unknown")])
     def test_a_verdict_is_only_given_when_the_interval_is_clear(self, gap, verdict):
-        (gain,) = evidence.gains(self.outcomes(gap), "allow", 500, 0)
+        (gain,) = gains_of(self.outcomes(gap), "allow", 500, 0)
         assert gain.verdict == verdict
         assert gain.low < gain.gain < gain.high
 
     def test_a_ranker_that_is_clearly_worse_than_popularity_does_not_speak(self):
-        measured = evidence.gains(self.outcomes(-0.1), "allow", 500, 0)
-        assert evidence.choose_ladder(measured, ["popularity", "als"]) == [
+        measured = gains_of(self.outcomes(-0.1), "allow", 500, 0)
+        assert choose_ladder(measured, ["popularity", "als"]) == [
             ("one_for_all", "popularity")
         ]
 
     def test_two_people_decide_nothing(self):
-        one = evidence.Gain("one_to_one", "als", "all", 2, -0.1, -0.2, -0.05)
+        one = Gain("one_to_one", "als", "all", 2, -0.1, -0.2, -0.05)
         assert one.verdict == "unknown"
-        assert evidence.choose_ladder([one], ["popularity", "als"])[0] == ("one_to_one", "als")
+        assert choose_ladder([one], ["popularity", "als"])[0] == ("one_to_one", "als")
 
     def test_the_better_ranker_speaks_first_and_popularity_last(self):
-        gain = evidence.Gain("one_to_one", "als", "all", 99, 0.1, 0.05, 0.2)
-        better = evidence.Gain("one_to_one", "neighbours", "all", 99, 0.2, 0.1, 0.3)
-        ladder = evidence.choose_ladder([gain, better], ["als", "popularity", "neighbours"])
+        gain = Gain("one_to_one", "als", "all", 99, 0.1, 0.05, 0.2)
+        better = Gain("one_to_one", "neighbours", "all", 99, 0.2, 0.1, 0.3)
+        ladder = choose_ladder([gain, better], ["als", "popularity", "neighbours"])
         assert ladder == [
             ("one_to_one", "neighbours"), ("one_to_one", "als"),
             ("context", "neighbours"), ("context", "als"), ("one_for_all", "popularity"),

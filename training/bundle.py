@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from features import arrays
-from features.config import Config
+from features.config import Config, Kind
 from features.declared import Declared, declared_weights
 from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
@@ -21,13 +22,14 @@ from features.timelines import Timelines
 from features.training_options import RankerName
 from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, Int64
 from training.catalogue import Catalogue
+from training.evaluation.evidence import Evidence
 from training.policy import Step, Terms
 from training.queries import Standing
 from training.rankers import RANKERS
 from training.rankers.base import Items, Ranker
 from training.recipe import Recipe
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class NoModel(ValueError):
@@ -120,6 +122,18 @@ class Bundle:
     def recipe(self) -> Recipe:
         """How this model was made."""
         return Recipe.of_json(self.manifest["recipe"])
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """For whom a more personal feed pays; None: there was too little to tell."""
+        told = self.manifest["evidence"]
+        return None if isinstance(told, str) else Evidence.of_json(told)
+
+    def ceiling(self, channel: str, kind: Kind | None) -> Int8 | None:
+        """The highest rung that pays in a placement, as `policy.Terms` has it."""
+        if self.evidence is None:
+            return None
+        return self.evidence.ceiling(channel, kind, self.manifest["segments"])
 
     def standing(self, rows: Int32, interest: Float32, now_us: int) -> Standing:
         """What is known of `rows` (-1: nobody) besides what they did, as it weighs at `now_us`.

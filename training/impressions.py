@@ -34,9 +34,7 @@ class Shown:
     def without(self, away: Ragged) -> tuple[Int64, Int32, Float32]:
         """(m,) row, item and place of all that is not in the person's row of `away`."""
         rows, items = row_numbers(self.items.indptr), self.items.values
-        width = int(max(items.max(initial=0), away.values.max(initial=0))) + 1
-        keys = row_numbers(away.indptr) * width + away.values
-        kept = ~np.isin(rows * width + items, keys)
+        kept = ~self.items.within(away)
         return rows[kept], items[kept], self.places[kept]
 
 

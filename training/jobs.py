@@ -20,7 +20,10 @@ from features.types import from_us
 from training import bundle as bundles
 from training.bundle import alone
 from training.cooking import Cooked, cook, forget_fits
-from training.evaluation import evidence, protocol, slices
+from training.evaluation import protocol, slices
+from training.evaluation.bottom_line import evidence_of
+from training.evaluation.evidence import Evidence
+from training.evaluation.ladder import Gain, choose_ladder, gains_of
 from training.evaluation.protocol import Outcome
 from training.lessons import Blended, learn_blend
 from training.plots import comparison
@@ -28,6 +31,7 @@ from training.policy import Step
 from training.rankers.base import Ranker
 from training.rankers.blend import BlendForest
 from training.recipe import FLOOR, Recipe
+from training.rungs import compare_rungs
 from training.slices import Cuts, World, cuts, past_at, tasks_between, usual_repeat
 from training.tuning import Bench, Tried, tune
 
@@ -44,13 +48,15 @@ class Measured:
     slices:  the policy and popularity by groups of people and items, as `evaluation.slices.rows`
     gains:   what each ranker gains over recent popularity, on the blend's slice
     ladder:  chosen by the gains
+    evidence: for whom a more personal feed pays, or why nothing is known of that
     """
 
     cuts: Cuts
     summary: list[dict[str, object]]
     slices: list[dict[str, object]]
-    gains: list[evidence.Gain]
+    gains: list[Gain]
     ladder: list[tuple[Rung, RankerName]]
+    evidence: Evidence | str = "evidence: it was not asked for"
 
     @property
     def cut(self) -> datetime:
@@ -78,7 +84,7 @@ class Learned:
 
     recipe: Recipe
     blended: Blended | None
-    gains: list[evidence.Gain]
+    gains: list[Gain]
     tried: list[Tried]
     skipped: dict[str, str]
 
@@ -144,10 +150,10 @@ def learn(
         else:
             blended, outcomes = learnt, outcomes + learnt.outcomes
     repeat = usual_repeat(world)
-    gains = evidence.gains(outcomes, repeat, options.bootstrap_draws, options.seed)
+    gains = gains_of(outcomes, repeat, options.bootstrap_draws, options.seed)
     speaking: list[RankerName] = [*cooked.rankers, *(("blend",) if blended else ())]
-    ladder = evidence.choose_ladder(gains, speaking)
-    return Learned(replace(recipe, ladder=ladder), blended, gains, tried, skipped)
+    chosen = choose_ladder(gains, speaking)
+    return Learned(replace(recipe, ladder=chosen), blended, gains, tried, skipped)
 
 
 def measure(world: World, learned: Learned, parts: Cuts, progress: Progress = silent) -> Measured:
@@ -162,8 +168,10 @@ def measure(world: World, learned: Learned, parts: Cuts, progress: Progress = si
     options = config.training
     rows = protocol.summary(outcomes, options.bootstrap_draws, options.seed)
     divided = slices.rows(outcomes, asked, slices.Groups.of(world, past))
-    progress("judged", 1.0)
-    return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder)
+    survey = compare_rungs(world, cooked, parts.test_us, options.evidence.requests,
+                           part_of(progress, 0.85, 1.0))  # fmt: skip
+    found = evidence_of(survey, config)
+    return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder, found)
 
 
 def judge_all(asked: Sequence[protocol.Task], cooked: Cooked, n_items: int) -> list[Outcome]:
@@ -190,6 +198,7 @@ def _saved(
     about = {
         "test_from": measured.cut.isoformat(),
         "summary": measured.summary,
+        "evidence": found if isinstance(found := measured.evidence, str) else found.as_json(),
         "gains": [asdict(gain) | {"verdict": gain.verdict} for gain in measured.gains],
     }
     try:

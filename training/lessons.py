@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from features.home import Progress, part_of, silent
-from features.live import Trails
 from features.training_options import RankerName
-from features.types import Float64, row_numbers
+from features.types import Float64
 from training.cooking import Cooked
 from training.evaluation import protocol
 from training.evaluation.protocol import Outcome
@@ -25,7 +23,7 @@ from training.rankers.blend import BlendForest
 from training.rankers.blend_features import ItemSide, names
 from training.rankers.live import followers
 from training.recipe import Recipe
-from training.slices import Cuts, World, past_at, tasks_between, usual_repeat
+from training.slices import Cuts, World, past_at, take_in, tasks_between, usual_repeat
 
 ENOUGH = 3000  # requests to learn from; where fewer asked, they are asked at more moments
 MOMENTS = 6  # at most
@@ -107,19 +105,7 @@ def _along(
             for task in tasks_between(world, past, parts.test_us):
                 yield teacher.lessons(task)
         learning = [one for one in live.values() if one.learns_live]
-        _take_in([*learning, side], world, begin, end)
-
-
-def _take_in(learners: Sequence[Any], world: World, begin_us: int, end_us: int) -> None:
-    """Tell all who learn live the events from `begin_us` on and before `end_us`."""
-    log = world.features.timelines
-    during = (log.occurred_us >= begin_us) & (log.occurred_us < end_us)
-    people = np.unique(row_numbers(log.indptr)[during])
-    own = log.take(people)
-    own = own.where(own.occurred_us < end_us)
-    trails = Trails.of(own, world.config.signals, own.occurred_us >= begin_us)
-    for one in learners:
-        one.observe(trails)
+        take_in([*learning, side], world, begin, end)
 
 
 def _teacher(

@@ -47,6 +47,7 @@ class Reason(IntEnum):
     nothing_allowed = 9
     known_segment = 10
     told_us = 11  # no history, but answers
+    does_not_pay = 12  # more is known, but the evidence says that it does not pay here
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class Terms:
     keeps_away: (n_signals, n_kinds) bool, is an item of the kind not shown after such an event?
     keeps_away_in_session: (n_signals, n_kinds) bool, the same within the current session
     on_too_few: below `min_items`: suppress; pad with what the person has; or leave it shorter
+    ceiling:    (2, n_stages + 1, n_segments + 1) int8, the highest rung that pays: by whether they
+                have seen anything in this visit, by stage and by segment (the last of these, where
+                -1 points, is of the unknown); None: nothing is known of that
     """
 
     items: Items
@@ -97,6 +101,7 @@ class Terms:
     highest_rung: Rung = "one_to_one"
     min_items: int = 0
     on_too_few: str = "shorter"
+    ceiling: Int8 | None = None
 
     def asking(self, *, size: int, highest_rung: Rung) -> Terms:
         """The same terms for another size and rung."""
@@ -127,7 +132,7 @@ class Feeds:
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
     queries = known_of(people)
-    rungs, reasons = entitled(people, terms.highest_rung, ladder)
+    rungs, reasons = entitled(people, terms.highest_rung, ladder, _ceiling(queries, terms))
     feeds = _Filling.empty(len(people), terms.size)
     feeds.fill(ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms)))
     if terms.on_too_few == "pad":
@@ -136,9 +141,20 @@ def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     return _decided(feeds, ladder, rungs, reasons, terms)
 
 
-def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8, Int8]:
+def _ceiling(queries: Queries, terms: Terms) -> Int8:
+    """(n,) the highest rung that pays for each, by the visit and what else may be known of them."""
+    if terms.ceiling is None:
+        return np.full(len(queries), ONE_TO_ONE, dtype=np.int8)
+    browsing = np.diff(queries.histories.indptr) > queries.session_start
+    return terms.ceiling[browsing.astype(np.int8), queries.stage, queries.segment]
+
+
+def entitled(
+    people: People, limit: Rung, ladder: Sequence[Step], ceiling: Int8
+) -> tuple[Int8, Int8]:
     """(n,) the rung each person can have, by knowledge, consent, `limit` and ladder; (n,) why.
 
+    ceiling: (n,) int8, the highest rung that pays for each
     A rung is not on the ladder when no ranker was fitted for it, or none paid when measured.
     """
     queries = people.queries
@@ -163,7 +179,9 @@ def entitled(people: People, limit: Rung, ladder: Sequence[Step]) -> tuple[Int8,
         elif all(step.rung != RUNGS[rung] for step in ladder):
             reasons[known] = Reason.not_on_ladder
         else:
-            rungs[known], reasons[known] = rung, why[rung]
+            pays = known & (rung <= ceiling)
+            rungs[pays], reasons[pays] = rung, why[rung]
+            reasons[known & ~pays] = Reason.does_not_pay
     reasons[(reasons == Reason.known_history) & ~past] = Reason.told_us
     reasons[past & ~people.consent] = Reason.no_consent
     return rungs, reasons

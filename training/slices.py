@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from features.config import Config
 from features.feature_set import FeatureSet
 from features.home import Home
+from features.live import Trails
 from features.people_at import declared_at, people_at
 from features.split import cut_for_test, time_split
+from features.types import row_numbers
 from training.catalogue import Catalogue
 from training.evaluation import protocol
 from training.fitting.device import device_named
@@ -95,3 +101,15 @@ def usual_repeat(world: World) -> str:
     kinds = world.catalogue.kinds
     articles = float(kinds.mean()) > 0.5 if len(kinds) else False
     return world.config.repeat.article if articles else world.config.repeat.product
+
+
+def take_in(learners: Sequence[Any], world: World, begin_us: int, end_us: int) -> None:
+    """Tell all who learn live the events from `begin_us` on and before `end_us`."""
+    log = world.features.timelines
+    during = (log.occurred_us >= begin_us) & (log.occurred_us < end_us)
+    people = np.unique(row_numbers(log.indptr)[during])
+    own = log.take(people)
+    own = own.where(own.occurred_us < end_us)
+    trails = Trails.of(own, world.config.signals, own.occurred_us >= begin_us)
+    for one in learners:
+        one.observe(trails)

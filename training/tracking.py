@@ -29,7 +29,7 @@ from features.feature_set import FeatureSet
 from features.home import Home
 from features.types import Float32
 from training.bundle import NoModel
-from training.evaluation.evidence import FEWEST
+from training.evaluation.ladder import FEWEST
 from training.plots import CURVE, learning_curve
 
 if TYPE_CHECKING:

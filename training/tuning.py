@@ -21,7 +21,7 @@ from features.training_options import RankerName, Training
 from training.bundle import alone
 from training.cooking import digest_of, fitted_once
 from training.evaluation import protocol
-from training.evaluation.evidence import METRIC
+from training.evaluation.ladder import METRIC
 from training.fitting import CannotFit
 from training.past import Past
 from training.rankers.base import Ranker

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from features.types import Int64
 from training.evaluation import metrics
-from training.evaluation.evidence import METRIC
+from training.evaluation.ladder import METRIC
 from training.evaluation.protocol import Outcome
 
 COVERAGE = "coverage_at_20"

@@ -41,7 +41,7 @@ class Gain:
         return "climb" if self.low > 0 else "stay" if self.high < 0 else "unknown"
 
 
-def gains(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> list[Gain]:
+def gains_of(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) -> list[Gain]:
     """Every ranker that needs a history against the floor, on each rung that was measured.
 
     repeat: the shop's rule (allow | exclude) decides which task speaks for `one_to_one`

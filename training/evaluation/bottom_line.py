@@ -1,0 +1,151 @@
+"""From what the rungs showed to evidence: choose early, report late, say what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from features.config import KINDS, RUNGS, Config
+from features.types import Float64, Int64, from_us
+from training.evaluation.evidence import (
+    Evidence,
+    Names,
+    Requests,
+    Weighed,
+    names_of,
+    served,
+    told,
+    weigh,
+    worth,
+)
+from training.evaluation.shrinkage import Cell, Key, shrunken
+from training.rungs import Survey
+
+MONTH_DAYS = 30.0
+TOP = len(RUNGS) - 1
+
+
+def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
+    """Evidence out of a survey, or why there is none."""
+    if survey is None:
+        return "evidence: nobody asked for anything in the test slice; a longer log has more"
+    options, found = config.training.evidence, survey.compared
+    codes = (found.kinds, found.channels, found.browsing, found.stages, found.segments)
+    worths = worth(found.ndcg, found.hits, options)
+    requests = Requests(
+        worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
+    )
+    edges = np.linspace(survey.begin_us, survey.end_us, options.periods + 1).astype(np.int64)
+    middle = int(edges[options.periods // 2])
+    early, late = (np.flatnonzero(mask) for mask in (found.at_us < middle, found.at_us >= middle))
+    if not early.size or not late.size:
+        return "evidence: all requests came in one half of the test slice; a longer log has both"
+    names = names_of(survey.segments, survey.channels)
+    cells = weigh(requests.take(early), names, options, config.on_unknown_evidence)
+    unit = "ndcg@20" if options.value_per_hit is None else f"{config.shop.currency} a feed"
+    evidence = Evidence(unit, config.on_unknown_evidence, options.min_gain, cells,
+                        from_us(middle).isoformat(), [], [])  # fmt: skip
+    chosen = served(requests.take(late), evidence, names)
+    return replace(
+        evidence,
+        cells=_reported(cells, requests.take(late), chosen, names),
+        periods=_over_time(requests, edges),
+        bottom=[
+            line
+            for kind in range(len(KINDS))
+            if (line := _bottom(survey, requests.take(late), (late, chosen), kind, unit))
+        ],
+    )
+
+
+def _reported(
+    cells: Sequence[Weighed], late: Requests, chosen: Int64, names: Names
+) -> list[Weighed]:
+    """The cells with what the later periods say of their rungs."""
+    gained = _by_name(late.cells(_gain(late, chosen)), names)
+    always = _by_name(late.cells(_gain(late, np.full(len(chosen), TOP))), names)
+    return [
+        replace(cell, later=gained.get(cell.key), always=always.get(cell.key)) for cell in cells
+    ]
+
+
+def _gain(requests: Requests, rungs: Int64) -> Float64:
+    """(q,) what these rungs gain over `one_for_all`."""
+    return requests.worth[np.arange(len(rungs)), rungs] - requests.worth[:, 0]
+
+
+def _by_name(cells: Mapping[Key, Cell], names: Names) -> dict[Any, dict[str, float]]:
+    return {told(key, names): _told(cell) for key, cell in cells.items()}
+
+
+def _told(cell: Cell) -> dict[str, float]:
+    mean, low, high = cell.estimate()
+    plain_low, plain_high = cell.plain()
+    return {"requests": cell.requests, "people": cell.people, "gain": mean, "low": low,
+            "high": high, "plain": cell.mean, "plain_low": plain_low,
+            "plain_high": plain_high}  # fmt: skip
+
+
+def _mean(values: Float64, persons: Int64) -> dict[str, float]:
+    """A mean over requests with 95 % by person."""
+    (cell,) = shrunken(values, persons, ()).values()
+    low, high = cell.plain()
+    return {"mean": cell.mean, "low": low, "high": high}
+
+
+def _over_time(requests: Requests, edges: Int64) -> list[dict[str, Any]]:
+    """Per period, kind and rung: does the gain fade as people get used to it?"""
+    found = []
+    for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        for code, kind in enumerate(KINDS):
+            here = (requests.at_us >= begin) & (requests.at_us < end) & (requests.codes[0] == code)
+            rows = np.flatnonzero(here)
+            for rung in range(1, len(RUNGS)) if rows.size else ():
+                own = requests.take(rows)
+                gained = _mean(_gain(own, np.full(rows.size, rung)), own.persons)
+                about = {"from": from_us(begin).isoformat(), "kind": kind, "rung": RUNGS[rung]}
+                found.append({**about, "requests": int(rows.size), **gained})
+    return found
+
+
+def _bottom(
+    survey: Survey, late: Requests, asked: tuple[Int64, Int64], kind: int, unit: str
+) -> dict[str, Any] | None:
+    """What serving by evidence comes to for one kind, against never and against always."""
+    rows = np.flatnonzero(late.codes[0] == kind)
+    if not rows.size:
+        return None
+    own, chosen, numbers = late.take(rows), asked[1][rows], asked[0][rows]
+    could = survey.compared.could[numbers].astype(np.int64)
+    top = np.full(rows.size, TOP)
+    never = _mean(_gain(own, chosen), own.persons)
+    always = _mean(_gain(own, chosen) - _gain(own, top), own.persons)
+    ndcg = survey.compared.ndcg[numbers]
+    a_month = survey.traffic[KINDS[kind]] / survey.days * MONTH_DAYS
+    return {
+        "kind": KINDS[kind], "requests": int(rows.size), "requests_a_month": round(a_month),
+        "ndcg_never": float(ndcg[:, 0].mean()), "ndcg_always": float(ndcg[:, TOP].mean()),
+        "ndcg_by_evidence": float(ndcg[np.arange(rows.size), chosen].mean()),
+        "over_never": never, "over_always": always,
+        "less_personal": float((chosen < could).mean()), "could": float((could > 0).mean()),
+        "says": _sentence(KINDS[kind], never, bool((np.minimum(chosen, could) > 0).any()),
+                          a_month, unit),
+    }  # fmt: skip
+
+
+def _sentence(
+    kind: str, gain: Mapping[str, float], personal: bool, a_month: float, unit: str
+) -> str:
+    if not personal:
+        return f"This shop should not personalise {kind}s: nowhere does a more personal feed pay."
+    size = f"{gain['mean']:+.4f} {unit} (95 % {gain['low']:+.4f} to {gain['high']:+.4f})"
+    if unit != "ndcg@20":
+        size += f", {gain['mean'] * a_month:+,.0f} a month at {a_month:,.0f} feeds"
+    if gain["low"] > 0:
+        return f"Personalising {kind}s pays where the table says climb: {size}."
+    if gain["high"] < 0:
+        return f"Personalising {kind}s as the table says lost in the later periods: {size}."
+    return f"Whether personalising {kind}s pays is open: {size}."
