@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench-features bench-build bench-rankers bench-cold bench-quality clean
+.PHONY: demo test lint format bench-features bench-build bench-rankers bench-cold bench-off-policy \
+	bench-experiments bench-evidence bench-quality clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -31,6 +32,15 @@ bench-rankers: .venv/installed ## fit seconds and memory of every ranker at 1 an
 
 bench-cold: .venv/installed ## items without a single event: content beside category popularity and chance
 	$(BIN)/python benchmarks/cold_items.py
+
+bench-off-policy: .venv/installed ## off-policy estimates against a known truth, and on the open bandit sample
+	$(BIN)/python -m benchmarks.off_policy
+
+bench-experiments: .venv/installed ## false alarms and power of read-outs that are looked at every day
+	$(BIN)/python -m benchmarks.experiments
+
+bench-evidence: .venv/installed ## verdicts and intervals in shops where the truth is known
+	$(BIN)/python -m benchmarks.evidence
 
 bench-quality: .venv/installed .venv-peers/installed ## our rankers beside what a user would pick instead, on the real logs
 	$(BIN)/python -m benchmarks.quality $(QUALITY)

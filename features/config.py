@@ -12,7 +12,9 @@ from zoneinfo import available_timezones
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from features.experiments import Experiment, check_experiments
 from features.options import (
+    RUNGS,
     Bounds,
     CatalogueOptions,
     Cleaning,
@@ -22,6 +24,7 @@ from features.options import (
     Lifecycle,
     PopularityTables,
     Preferences,
+    Rung,
     Section,
     SegmentSpec,
     Sessions,
@@ -33,9 +36,8 @@ from features.training_options import Training, Tuning
 from features.yaml_lines import Loader, line_of
 
 Kind = Literal["product", "article"]
-Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
 KINDS: tuple[Kind, ...] = ("product", "article")
-RUNGS: tuple[Rung, ...] = ("one_for_all", "context", "segment", "one_to_one")  # by knowledge used
+__all__ = ["KINDS", "RUNGS", "Config", "ConfigError", "Kind", "Placement", "Rung", "load_config"]
 
 
 class ConfigError(ValueError):
@@ -170,7 +172,7 @@ class Config(Section):
     bounds: Bounds = Bounds()
     rules: list[dict[str, Any]] = []
     messages: list[dict[str, Any]] = []
-    experiments: list[dict[str, Any]] = []
+    experiments: list[Experiment] = []
 
     @model_validator(mode="after")
     def _interest_is_possible(self) -> Self:
@@ -192,6 +194,11 @@ class Config(Section):
             raise ValueError(
                 f"objective {self.objective}: mark the signal that is an order with `had: true`"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _experiments_fit_together(self) -> Self:
+        check_experiments(self.experiments, self.placements)
         return self
 
     @model_validator(mode="after")

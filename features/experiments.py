@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import accumulate, combinations
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from features.options import Section
-
-Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
-RUNGS: tuple[Rung, ...] = ("one_for_all", "context", "segment", "one_to_one")  # by knowledge used
+from features.options import RUNGS, Rung, Section
 
 HOLDOUT, USUAL = "holdout", "usual"
 _DIGITS = 12  # of a cumulative share: 0.1 + 0.2 + 0.7 is 1

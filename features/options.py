@@ -12,6 +12,10 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
+Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
+RUNGS: tuple[Rung, ...] = ("one_for_all", "context", "segment", "one_to_one")  # by knowledge used
+
+
 class Section(BaseModel):
     """A part of the config: frozen, and a key it does not know is an error."""
 

@@ -1,4 +1,4 @@
-"""For whom a more personal feed pays: planted cells, verdicts, what is then served, what it says."""
+"""For whom a more personal feed pays: planted cells, verdicts, what is served, what it says."""
 
 from __future__ import annotations
 

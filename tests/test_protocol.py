@@ -135,9 +135,7 @@ class TestEvidence:
 
     def test_a_ranker_that_is_clearly_worse_than_popularity_does_not_speak(self):
         measured = gains_of(self.outcomes(-0.1), "allow", 500, 0)
-        assert choose_ladder(measured, ["popularity", "als"]) == [
-            ("one_for_all", "popularity")
-        ]
+        assert choose_ladder(measured, ["popularity", "als"]) == [("one_for_all", "popularity")]
 
     def test_two_people_decide_nothing(self):
         one = Gain("one_to_one", "als", "all", 2, -0.1, -0.2, -0.05)

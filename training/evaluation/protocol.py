@@ -108,14 +108,29 @@ def evaluate(ladder: Sequence[Step], name: Judged, task: Task, n_items: int) -> 
     return judge(np.concatenate(parts), task.truth, name=name, task=task.name, n_items=n_items)
 
 
-def judge(feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int) -> Outcome:
-    """Metrics of given feeds (n, size) against `truth`."""
+def judge(
+    feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int,
+    value: Float64 | None = None,
+) -> Outcome:  # fmt: skip
+    """Metrics of given feeds (n, size) against `truth`, and of the `value` that they capture.
+
+    value: (len(truth.values),), what each wanted item is worth, above 0; see `metrics.gains`
+    """
     hit, wanted = metrics.hits(feeds, truth), np.diff(truth.indptr)
     values: dict[str, Float64] = {}
     for k in KS:
         values[f"recall_at_{k}"] = metrics.recall(hit, wanted, k)
+        values[f"precision_at_{k}"] = metrics.precision(hit, k)
         values[f"ndcg_at_{k}"] = metrics.ndcg(hit, wanted, k)
+        values[f"mrr_at_{k}"] = metrics.reciprocal_rank(hit, k)
+        values[f"map_at_{k}"] = metrics.average_precision(hit, wanted, k)
         values[f"hit_rate_at_{k}"] = metrics.hit_rate(hit, k)
+    if value is not None:
+        gain = metrics.gains(feeds, truth, value)
+        for k in KS:
+            values[f"value_ndcg_at_{k}"] = metrics.value_ndcg(gain, truth, value, k)
+            values[f"value_share_at_{k}"] = metrics.value_share(gain, truth, value, k)
+            values[f"value_at_{k}"] = metrics.value_captured(gain, k)
     covered = {f"coverage_at_{k}": metrics.coverage(feeds, n_items, k) for k in KS}
     return Outcome(task, name, values, covered, feeds)
 

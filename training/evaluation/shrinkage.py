@@ -11,8 +11,8 @@ sec. 3.2), from how far siblings lie apart beyond their errors: never exactly 0,
 that happen to agree are not taken to be one.
 
 **Errors** are by person, whose requests are not independent: the ratio estimator's linearised
-variance (Cochran 1977, sec. 6.3). A cell of few people borrows its variance from all: theirs counts
-as much as PRIOR_PEOPLE of its own.
+variance (Cochran 1977, sec. 6.3). A cell of few people borrows the mean variance within the finest
+cells: it counts as much as PRIOR_PEOPLE of its own.
 """
 
 from __future__ import annotations
@@ -110,12 +110,14 @@ def _measured(
 ) -> dict[Key, tuple[int, int, float, float]]:
     """Key -> requests, people, mean, standard error."""
     found: dict[Key, tuple[int, int, float, float]] = {}
-    everybody = _variance_by_person(values, persons, np.zeros(len(values), np.int64))[3][0]
-    for level in keys:
+    everybody = 0.0
+    for level in reversed(keys):  # from the finest, whose people are most alike
         names = list(dict.fromkeys(level))
         place = {name: n for n, name in enumerate(names)}
         own = np.array([place[name] for name in level], dtype=np.int64)
         requests, people, mean, scatter = _variance_by_person(values, persons, own)
+        if not found and (people > 1).any():
+            everybody = np.average(scatter, weights=np.maximum(people - 1, 0))
         pooled = (people * scatter + PRIOR_PEOPLE * everybody) / (people + PRIOR_PEOPLE)
         error = np.sqrt(pooled / people)
         for n, name in enumerate(names):
