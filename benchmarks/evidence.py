@@ -32,7 +32,7 @@ from features.home import Home
 from features.training_options import EvidenceOptions
 from features.types import Int64
 from training.cooking import cook
-from training.evaluation.evidence import Requests, names_of, weigh
+from training.evaluation.evidence import KIND, Requests, names_of, weigh
 from training.jobs import learn
 from training.rungs import Compared, compare_rungs
 from training.slices import World, cuts, past_at
@@ -84,7 +84,7 @@ def judged(seed: int, requests: int) -> list[dict[str, Any]]:
     drawn = [
         random.choice(own, min(requests, own.size), replace=False)
         for kind in (0, 1)
-        if (own := np.flatnonzero(everything.codes[0] == kind)).size
+        if (own := np.flatnonzero(everything.codes[KIND] == kind)).size
     ]
     some = everything.take(np.sort(np.concatenate(drawn)))
     gained = some.worth[:, TOP] - some.worth[:, 0]
@@ -100,7 +100,7 @@ def judged(seed: int, requests: int) -> list[dict[str, Any]]:
                      for level, code in zip(names, key, strict=True))  # fmt: skip
         rows.append({
             "seed": seed, "cell": " / ".join(name), "group": name[-1].removeprefix("group: "),
-            "kind": name[0], "visit": name[2], "people": cell.people, "truth": true,
+            "kind": name[1], "visit": name[0], "people": cell.people, "truth": true,
             "true_people": truth[key].people, "shrunk": cell.shrunk, "plain": cell.mean,
             "holds": low <= true <= high, "plain_holds": plain_low <= true <= plain_high,
             "width": high - low, "plain_width": plain_high - plain_low,
@@ -122,7 +122,7 @@ def _asked(base: Path, seed: int) -> tuple[Requests, Any]:
     if survey is None:
         raise typer.BadParameter("nobody asked in the test slice; give more people")
     found: Compared = survey.compared
-    codes = (found.kinds, found.channels, found.browsing, found.stages, found.segments)
+    codes = (found.browsing, found.kinds, found.channels, found.stages, found.segments)
     requests = Requests(
         found.ndcg, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )

@@ -26,6 +26,7 @@ from features.options import DeclaredSegment
 from features.parts import TableReport
 
 if TYPE_CHECKING:
+    from training.evaluation.evidence import Evidence
     from training.evaluation.ladder import Gain
     from training.tuning import Tried
 
@@ -190,6 +191,16 @@ def gains(found: Sequence[Gain], ladder: Sequence[tuple[str, str]]) -> None:
     for rung in dict.fromkeys(step for step, _ in ladder):
         names = ", then ".join(name for step, name in ladder if step == rung)
         console.print(f"{rung}: {names}")
+
+
+def evidence(found: Evidence | str) -> None:
+    """Whether a more personal feed pays, in a sentence per kind of item."""
+    if isinstance(found, str):
+        console.print(found, style="yellow")
+        return
+    for line in found.bottom:
+        console.print(str(line["says"]))
+    console.print("for whom, and where: feeds report evidence", style="dim")
 
 
 def tried(trials: Sequence[Tried]) -> None:

@@ -37,6 +37,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
         trained = train(config, path.parent, home, rankers=QUICK, progress=progress)
     show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
+    show.evidence(trained.measured.evidence)
     gate.promote(config, home, trained.version)
     _serve(home, path, demo.free_port(port), stay=stay, started=start)
 

@@ -109,6 +109,7 @@ class SequenceOptions(Section):
     batch: Count = 800  # places of histories, each with its next item, per step
     negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
     epochs: Count = 12  # at most; it stops when the past's own last items are told no better
+    steps: Count = 2_000  # more epochs than that where they come to fewer steps: on a small log
     minutes: Above0 = 1.2  # at most, per fit
 
     @model_validator(mode="after")

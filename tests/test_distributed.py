@@ -17,7 +17,7 @@ from training.fitting.sequence import fit_sequence
 from training.rankers.sequence import SequenceRanker
 
 HERE = Path(__file__).parent
-OPTIONS = SequenceOptions(factors=8, layers=1, length=6, dropout=0.0, batch=60, epochs=3)
+OPTIONS = SequenceOptions(factors=8, layers=1, length=6, dropout=0.0, batch=60, epochs=3, steps=1)
 
 
 def job() -> SequenceRanker:

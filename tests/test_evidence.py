@@ -56,7 +56,7 @@ PLANTED = [(0, 300, (0.1, 0.1, 0.2)), (1, 300, (0.0, 0.0, -0.1)), (2, 4, (0.0, 0
 def weighed(cells=PLANTED, on_unknown="parent", **options):
     rows = compared(cells)
     codes = tuple(c.astype(np.int64) for c in (
-        rows.kinds, rows.channels, rows.browsing, rows.stages, rows.segments))  # fmt: skip
+        rows.browsing, rows.kinds, rows.channels, rows.stages, rows.segments))  # fmt: skip
     told = EvidenceOptions(**options)
     asked = Requests(worth(rows.ndcg, rows.hits, told), rows.persons, codes, rows.at_us)
     found = weigh(asked, NAMES, told, on_unknown)
@@ -64,7 +64,7 @@ def weighed(cells=PLANTED, on_unknown="parent", **options):
 
 
 def of(evidence, segment, stage="active", visit="browsing", channel="site", kind="product"):
-    return evidence.cell(kind, channel, visit, stage, segment)
+    return evidence.cell(visit, kind, channel, stage, segment)
 
 
 class TestVerdicts:
@@ -136,8 +136,8 @@ class TestMoney:
 class TestLookingUp:
     def test_a_cell_nobody_asked_in_goes_by_the_finest_above_it(self):
         found = weighed()
-        assert of(found, "fans", stage="lapsed").key == ("product", "site", "browsing", None, None)
-        assert of(found, "fans", channel="sms").key == ("product", None, None, None, None)
+        assert of(found, "fans", stage="lapsed").key == ("browsing", "product", "site", None, None)
+        assert of(found, "fans", channel="sms").key == ("browsing", "product", None, None, None)
 
     def test_the_ceiling_is_by_visit_stage_and_segment(self):
         ceiling = weighed().ceiling("site", "product", SEGMENTS)

@@ -17,7 +17,7 @@ from features.types import DAY_US
 from training.fitting import fit
 from training.item_facts import UNBORN, ItemFacts
 from training.rankers.base import Queries
-from training.rankers.popularity import PopularityRanker
+from training.rankers.popularity import Pace, PopularityRanker
 
 N_ITEMS = 5
 MONTH_AGO_US = worlds.NOW_US - 30 * DAY_US
@@ -200,7 +200,8 @@ def popular(counts, born_days_ago, freshness_days=None):
     counters.add(told, np.array(counts, float)[told], np.full(told.size, worlds.NOW_US))
     born = [UNBORN if days is None else worlds.NOW_US - int(days * DAY_US)
             for days in born_days_ago]  # fmt: skip
-    return PopularityRanker(counters, np.array(born), 1.0, freshness_days)
+    pace = Pace(counters, 1.0, freshness_days)
+    return PopularityRanker(pace, pace, np.array(born))
 
 
 def asked(ranker, now_us=worlds.NOW_US):
@@ -239,6 +240,18 @@ class TestPopularity:
         assert live.born_us[2] == worlds.NOW_US, "as old as its first event"
         assert asked(fitted).argmax() == 1
 
+    def test_a_follower_fades_at_the_pace_that_is_best_when_live(self):
+        """An item is all the fashion for two hours, and then as good as forgotten."""
+        random, n_items = np.random.default_rng(0), 300
+        days = np.sort(random.uniform(0, 20, 4000))
+        lasting = random.choice(60, 4000, p=(w := 1 / np.arange(1, 61)) / w.sum())
+        items = np.where(random.random(4000) < 0.3, 60 + (days * 12).astype(int), lasting)
+        times = worlds.NOW_US - ((20 - days) * DAY_US).astype(np.int64)
+        log = replace(worlds.timelines([items.tolist()], n_items=n_items), occurred_us=times)
+        ranker = fit("popularity", worlds.past(log), Training())
+        assert ranker.live.half_life_days < ranker.pace.half_life_days
+        assert ranker.follower(n_items).pace.half_life_days == ranker.live.half_life_days
+
     def test_finds_that_only_new_items_are_wanted(self):
         """Every quarter of a day a new article comes and is all that anybody reads that day."""
         random, n_items = np.random.default_rng(0), 160
@@ -249,7 +262,7 @@ class TestPopularity:
         born = worlds.NOW_US - ((40 - np.arange(n_items) / 4) * DAY_US).astype(np.int64)
         facts = replace(ItemFacts.unknown(n_items), born_us=born)
         ranker = fit("popularity", worlds.past(log, items=facts), Training())
-        assert ranker.freshness_days in {0.25, 1}
+        assert ranker.pace.freshness_days in {0.25, 1}
         assert set(np.argsort(-asked(ranker))[:4]) == {156, 157, 158, 159}
 
     def test_without_interest_the_newest_comes_first(self):

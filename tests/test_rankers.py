@@ -25,7 +25,7 @@ from training.rankers.topk import best
 SMALL = Training.model_validate({
     "als": {"factors": 2, "regularization": 0.1}, "ease": {"regularization": 1.0},
     "content": {"factors": 8, "epochs": 1},
-    "sequence": {"factors": 8, "layers": 1, "length": 4, "epochs": 2},
+    "sequence": {"factors": 8, "layers": 1, "length": 4, "epochs": 2, "steps": 1},
 })  # fmt: skip
 EVERYTHING = slice(0, worlds.N_ITEMS)
 
@@ -218,7 +218,7 @@ def test_popularity_finds_how_fast_interest_fades(fashion_days, found):
     log = worlds.timelines([items.tolist()], n_items=n_items)
     log.occurred_us[:] = worlds.NOW_US - ((40 - days) * DAY_US).astype(np.int64)
     ranker = fit("popularity", worlds.past(log), Training())
-    assert ranker.half_life_days in found
+    assert ranker.pace.half_life_days in found
 
 
 class TestBest:

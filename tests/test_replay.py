@@ -180,7 +180,7 @@ class TestNumbers:
         trails = Trails.of(features.timelines, config.signals)
         own = world.bundle.rankers["transitions"].transitions
         counters = Counters.empty(
-            world.bundle.rankers["popularity"].counters.half_life_days, len(features.items), end
+            world.bundle.rankers["popularity"].pace.counters.half_life_days, len(features.items), end
         )
         counters.add(trails.items, trails.weights, trails.occurred_us)
         pairs = Transitions.of(
@@ -188,7 +188,7 @@ class TestNumbers:
         )
         assert isinstance(own.reach, Reach)
         place = features.items.indices(world.bundle.catalogue.ids.texts(np.arange(7)))
-        live = world.bundle.rankers["popularity"].counters.at(end)[0]
+        live = world.bundle.rankers["popularity"].pace.counters.at(end)[0]
         np.testing.assert_allclose(live, counters.at(end)[0][place], rtol=1e-9)
         np.testing.assert_allclose(
             rows(own, end), rows(pairs, end)[np.ix_(place, place)], rtol=1e-9

@@ -28,7 +28,7 @@ from training.rankers.onnx_model import OnnxModel
 from training.rankers.sequence import SequenceRanker, gap_buckets, reading
 
 SMALL = SequenceOptions(
-    factors=16, layers=1, length=6, dropout=0.0, batch=50, epochs=20, learning_rate=0.01
+    factors=16, layers=1, length=6, dropout=0.0, batch=50, epochs=20, steps=1, learning_rate=0.01
 )
 ROUND = np.random.default_rng(0).integers(0, 10, 60)  # where each person enters the round
 
@@ -288,3 +288,10 @@ def test_timelines_of_everybody_are_not_changed():
     before = log.items.copy()
     fit_sequence(worlds.past(log), SMALL.model_copy(update={"epochs": 1}))
     np.testing.assert_array_equal(log.items, before)
+
+
+def test_a_small_log_is_gone_through_more_often():
+    """As many epochs as come to the steps that it takes to learn anything."""
+    few = SMALL.model_copy(update={"epochs": 2, "steps": 30, "learning_rate": 1e-6})
+    curve = fit_sequence(worlds.past(in_a_round()), few).curve
+    assert 2 < len(curve) <= 30

@@ -15,7 +15,7 @@ from features.home import Home
 SMALL = """
 training:
   als: {factors: 32, sweeps: 5}
-  sequence: {factors: 16, length: 20, epochs: 2}
+  sequence: {factors: 16, length: 20, epochs: 2, steps: 1}
   content: {factors: 16, epochs: 3}
   blend: {trees: 30, leaves: 7, folds: 2}
 """

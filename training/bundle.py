@@ -129,8 +129,8 @@ class Bundle:
         told = self.manifest["evidence"]
         return None if isinstance(told, str) else Evidence.of_json(told)
 
-    def ceiling(self, channel: str, kind: Kind | None) -> Int8 | None:
-        """The highest rung that pays in a placement, as `policy.Terms` has it."""
+    def ceiling(self, channel: str | None, kind: Kind | None) -> Int8 | None:
+        """The highest rung that pays, as `policy.Terms` has it; None: of any channel or kind."""
         if self.evidence is None:
             return None
         return self.evidence.ceiling(channel, kind, self.manifest["segments"])

@@ -228,6 +228,8 @@ def _params(learned: Learned, served: Cooked, features: FeatureSet) -> dict[str,
     params: dict[str, Any] = {f"{n}.{k}": v for n in served.rankers for k, v in options[n].items()}
     params |= {"seed": options["seed"], "rankers": list(served.rankers),
                "as_of": features.manifest["as_of"]}  # fmt: skip
-    for found in ("half_life_days", "freshness_days"):
-        params[f"popularity.found_{found}"] = getattr(served.rankers[FLOOR], found, None)
+    for pace in ("pace", "live"):
+        for found in ("half_life_days", "freshness_days"):
+            value = getattr(getattr(served.rankers[FLOOR], pace), found)
+            params[f"popularity.found_{pace}_{found}"] = value
     return params

@@ -11,6 +11,7 @@ import numpy as np
 from features.config import KINDS, RUNGS, Config
 from features.types import Float64, Int64, from_us
 from training.evaluation.evidence import (
+    KIND,
     Evidence,
     Names,
     Requests,
@@ -33,7 +34,7 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
     if survey is None:
         return "evidence: nobody asked for anything in the test slice; a longer log has more"
     options, found = config.training.evidence, survey.compared
-    codes = (found.kinds, found.channels, found.browsing, found.stages, found.segments)
+    codes = (found.browsing, found.kinds, found.channels, found.stages, found.segments)
     worths = worth(found.ndcg, found.hits, options)
     requests = Requests(
         worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
@@ -101,7 +102,9 @@ def _over_time(requests: Requests, edges: Int64) -> list[dict[str, Any]]:
     found = []
     for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         for code, kind in enumerate(KINDS):
-            here = (requests.at_us >= begin) & (requests.at_us < end) & (requests.codes[0] == code)
+            here = (
+                (requests.at_us >= begin) & (requests.at_us < end) & (requests.codes[KIND] == code)
+            )
             rows = np.flatnonzero(here)
             for rung in range(1, len(RUNGS)) if rows.size else ():
                 own = requests.take(rows)
@@ -115,7 +118,7 @@ def _bottom(
     survey: Survey, late: Requests, asked: tuple[Int64, Int64], kind: int, unit: str
 ) -> dict[str, Any] | None:
     """What serving by evidence comes to for one kind, against never and against always."""
-    rows = np.flatnonzero(late.codes[0] == kind)
+    rows = np.flatnonzero(late.codes[KIND] == kind)
     if not rows.size:
         return None
     own, chosen, numbers = late.take(rows), asked[1][rows], asked[0][rows]

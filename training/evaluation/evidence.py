@@ -1,6 +1,6 @@
 """For whom, and where, does a more personal feed pay? Verdicts per cell, chosen, then checked.
 
-A cell is segment x stage x visit x channel x kind; `visit` is whether the person has just come or
+A cell is segment x stage x channel x kind x visit; `visit` is whether the person has just come or
 has seen something in this visit already, for what a rung can know depends on that. In each, every
 rung is compared with the ones below it on the same requests. In the earlier periods a rung is
 chosen for every cell; what that is worth is told by the later ones, which chose nothing. Means are
@@ -25,7 +25,7 @@ from training.evaluation.shrinkage import Cell, Key, parent_of, shrunken
 
 Verdict = Literal["climb", "stay", "unknown"]
 OnUnknown = Literal["parent", "climb", "stay"]
-LEVELS = ("kind", "channel", "visit", "stage", "segment")  # from the coarsest down
+LEVELS = ("visit", "kind", "channel", "stage", "segment")  # from the coarsest down
 VISITS = ("arriving", "browsing")
 PERSONAL = RUNGS.index("segment")  # from here on a feed uses what is known of the person
 Names = Mapping[str, Sequence[str]]  # level -> names by code
@@ -89,9 +89,9 @@ class Weighed:
     always:  what `one_to_one` gained there
     """
 
+    visit: str | None
     kind: str | None
     channel: str | None
-    visit: str | None
     stage: str | None
     segment: str | None
     rung: Rung
@@ -105,7 +105,7 @@ class Weighed:
     @property
     def key(self) -> Name:
         """The names from the coarsest level down."""
-        return self.kind, self.channel, self.visit, self.stage, self.segment
+        return self.visit, self.kind, self.channel, self.stage, self.segment
 
 
 @dataclass(frozen=True)
@@ -150,13 +150,14 @@ class Evidence:
                 return found
         return None
 
-    def ceiling(self, channel: str, kind: str | None, segments: Sequence[str]) -> Int8:
+    def ceiling(self, channel: str | None, kind: str | None, segments: Sequence[str]) -> Int8:
         """(2, len(STAGES) + 1, len(segments) + 1) int8: the highest rung that pays there.
 
         By visit, stage and segment; the last of each, which -1 points at, is of the unknown.
         """
         stages, groups = [*STAGES, UNKNOWN], [*segments, UNKNOWN]
-        found = [self.rung(kind, channel, *rest) for rest in product(VISITS, stages, groups)]
+        found = [self.rung(visit, kind, channel, *rest)
+                 for visit, *rest in product(VISITS, stages, groups)]  # fmt: skip
         return np.array(found, dtype=np.int8).reshape(len(VISITS), len(stages), len(groups))
 
     def rung(self, *key: str | None) -> int:
@@ -197,11 +198,11 @@ def weigh(
 
 def told(key: Key, names: Names) -> Name:
     """A key in words."""
-    kind, channel, visit, stage, segment = (
+    visit, kind, channel, stage, segment = (
         None if code is None else UNKNOWN if code < 0 else names[level][code]
         for level, code in zip(LEVELS, key, strict=True)
     )
-    return kind, channel, visit, stage, segment
+    return visit, kind, channel, stage, segment
 
 
 def _gain(cell: Cell, rung: int, over: int, least: float) -> Gain:
@@ -219,5 +220,8 @@ def served(requests: Requests, evidence: Evidence, names: Names) -> Int64:
 
 def names_of(segments: Sequence[str], channels: Sequence[str]) -> Names:
     """Level -> names by code."""
-    return {"kind": KINDS, "channel": channels, "visit": VISITS, "stage": STAGES,
+    return {"visit": VISITS, "kind": KINDS, "channel": channels, "stage": STAGES,
             "segment": segments}  # fmt: skip
+
+
+KIND = LEVELS.index("kind")  # of a request's codes

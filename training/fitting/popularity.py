@@ -17,28 +17,33 @@ from features.training_options import PopularityOptions
 from features.types import Bool, Float64, Int32, Int64, row_numbers
 from training.item_facts import UNBORN
 from training.past import Past
-from training.rankers.popularity import PopularityRanker, standing
+from training.rankers.popularity import Pace, PopularityRanker, standing
 
 _SLICES = 8  # of the last tenth: each is foretold by what was counted before it
 _MOMENTS = 3000  # of the last tenth: each is foretold by all that was counted until then
 _COMPARISONS = 300_000_000  # with large catalogues fewer moments are looked at
+Found = tuple[float, float | None]  # half-life and freshness, days
 Asked = Iterator[tuple[int, Int32]]  # moments in time order, each with the items that came next
 
 
 def fit_popularity(
     past: Past, options: PopularityOptions, progress: Progress = silent
 ) -> PopularityRanker:
-    """Decayed counts at the past's end, with the half-life and freshness that foretold it best.
+    """Decayed counts at the past's end, with the half-lives and freshness that foretold it best.
 
     Where nobody has shown interest in anything, what is newest comes first: strangers get a feed.
     """
     del progress
     log = _Log.of(past)
-    half_life, freshness = _best(past, log, options)
-    n_items = past.timelines.n_items
-    counters = Counters.empty(np.array([half_life]), n_items, past.as_of_us)
+    pace, live = (_counted(past, log, found) for found in _best(past, log, options))
+    return PopularityRanker(pace, live, past.items.born_us)
+
+
+def _counted(past: Past, log: _Log, found: Found) -> Pace:
+    half_life, freshness = found
+    counters = Counters.empty(np.array([half_life]), past.timelines.n_items, past.as_of_us)
     counters.add(log.items, log.weights, log.occurred_us)
-    return PopularityRanker(counters, past.items.born_us, half_life, freshness)
+    return Pace(counters, half_life, freshness)
 
 
 @dataclass(frozen=True)
@@ -64,25 +69,31 @@ class _Log:
         return cls(log.items[entries], amounts, log.occurred_us[entries], first)
 
 
-def _best(past: Past, log: _Log, options: PopularityOptions) -> tuple[float, float | None]:
-    """The settings that give what came next, seen anew or after a while, the best ranks.
+def _best(past: Past, log: _Log, options: PopularityOptions) -> tuple[Found, Found]:
+    """The settings that give what came next the best ranks: in general, and when live.
 
     Live counters know all until the moment of asking; between trainings without live events they
-    grow stale. What counts is the geometric mean of the mean reciprocal ranks of the two.
+    grow stale. The first settings have to be good for both: what counts is the geometric mean of
+    the mean reciprocal ranks. The second are for those that are live for certain.
     """
     half_lives = np.array(options.half_life_days)
     aged = bool((past.items.born_us < UNBORN).any())
     freshness = options.freshness_days if aged else [None]
     candidates = half_lives.size * len(freshness)
     if candidates == 1 or not log.items.size or np.ptp(log.occurred_us) == 0:
-        return float(half_lives[half_lives.size // 2]), freshness[0]
+        usual = float(half_lives[half_lives.size // 2]), freshness[0]
+        return usual, usual
     begin = cut_for_test(past.timelines, None)
     moments = min(_MOMENTS, 1 + _COMPARISONS // candidates // past.timelines.n_items)
     drawn = _one_by_one(log, begin, moments, np.random.default_rng(past.seed))
     live, stale = (_reciprocal_ranks(past, log, asked, half_lives, freshness)
                    for asked in (drawn, _slice_by_slice(log, begin)))  # fmt: skip
-    row, column = np.unravel_index(int((live * stale).argmax()), live.shape)
-    return float(half_lives[column]), freshness[row]
+
+    def best(scores: Float64) -> Found:
+        row, column = np.unravel_index(int(scores.argmax()), scores.shape)
+        return float(half_lives[column]), freshness[row]
+
+    return best(live * stale), best(live)
 
 
 def _one_by_one(log: _Log, begin: int, most: int, random: np.random.Generator) -> Asked:

@@ -25,6 +25,7 @@ from training.rankers.sequence import SequenceRanker, padded
 
 _SMALL = 5000  # items: the whole softmax up to here
 _PATIENCE = 4  # epochs
+_PATIENT_STEPS = 300  # where epochs are shorter than that
 _WARM = 100  # steps in which the learning rate rises
 _JUDGED_AT = 10
 
@@ -60,7 +61,10 @@ def _learn(
     progress: Progress,
 ) -> Float32:  # fmt: skip
     """Epoch by epoch until the course is over; the curve."""
-    course = torch_run.Course(net, options.epochs, options.minutes, _PATIENCE)
+    each = len(lessons.batches(options, np.random.default_rng(0)))  # steps of an epoch
+    epochs = max(options.epochs, -(-options.steps // each))
+    patience = max(_PATIENCE, -(-_PATIENT_STEPS // each))
+    course = torch_run.Course(net, epochs, options.minutes, patience)
     optimizer = torch.optim.Adam(net.parameters(), betas=(0.9, 0.98))
     steps, goes_on = 0, True
     while goes_on:

@@ -15,21 +15,38 @@ from training.rankers.base import Items, Queries, Ranker
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How fast interest and items fade, and what has been counted at that pace.
+
+    counters: of one half-life        freshness_days: an item's score halves with every so many days
+    of its age; None: never
+    """
+
+    counters: Counters
+    half_life_days: float
+    freshness_days: float | None
+
+    def grown(self, n_items: int) -> Pace:
+        """A copy that counts on, with room for `n_items` items."""
+        return replace(self, counters=self.counters.grown(n_items))
+
+
+@dataclass(frozen=True)
 class PopularityRanker(Ranker):
     """Ranks by decayed interest of everybody and by the age of the item; a follower of it is live.
 
-    counters: of one half-life        born_us: (n_items,) int64, UNBORN where it is not known
-    half_life_days, freshness_days: what was found on the past; an item's score halves with every
-    `freshness_days` of its age (None: never)
+    pace: found on the past, for feeds that know nothing newer        born_us: (n_items,) int64,
+    UNBORN where it is not known
+    live: for a follower, which knows of every event: what is wanted this very hour may be all that
+          counts then, and nothing a week later
 
     As all ages grow alike, the moment of asking changes no order: what is asked at another moment
     is the same but for a factor (forward decay, see `features.live`).
     """
 
-    counters: Counters
+    pace: Pace
+    live: Pace
     born_us: Int64
-    half_life_days: float
-    freshness_days: float | None
     knows_strangers: ClassVar[bool] = True
     learns_live: ClassVar[bool] = True
 
@@ -51,7 +68,7 @@ class PopularityRanker(Ranker):
         Of a decayed sum s, at the newest event: 1 + log2 s from 1 on, 1 / (1 - log2 s) below it,
         which orders what has long been forgotten as well.
         """
-        logs = standing(self.counters, self.born_us, self.freshness_days)[0]
+        logs = standing(self.pace.counters, self.born_us, self.pace.freshness_days)[0]
         above, below = 1 + np.maximum(logs, 0), 1 / (1 - np.minimum(logs, 0))
         scores = np.where(logs >= 0, above, below)
         uncounted = np.isneginf(logs)
@@ -61,19 +78,20 @@ class PopularityRanker(Ranker):
     @cached_property
     def _announced(self) -> Int32:
         """Items without a count that were not born when the newest event came."""
-        later = (self.born_us > self.counters.newest_us[0]) & (self.born_us < UNBORN)
-        return np.flatnonzero(later & np.isneginf(self.counters.sums[0])).astype(np.int32)
+        counters = self.pace.counters
+        later = (self.born_us > counters.newest_us[0]) & (self.born_us < UNBORN)
+        return np.flatnonzero(later & np.isneginf(counters.sums[0])).astype(np.int32)
 
     def follower(self, n_items: int) -> Self:
-        """A copy that counts on, with room for `n_items` items."""
+        """A copy that counts on at the live pace, with room for `n_items` items."""
         room = np.full(n_items - self.born_us.size, UNBORN)
         born = np.concatenate([self.born_us, room])
-        return replace(self, counters=self.counters.grown(n_items), born_us=born)
+        return replace(self, pace=self.live.grown(n_items), born_us=born)
 
     def observe(self, trails: Trails) -> None:
         """Count the fresh events; an item of unknown age is as old as its first event."""
         items, times = trails.items[trails.fresh], trails.occurred_us[trails.fresh]
-        self.counters.add(items, trails.weights[trails.fresh], times)
+        self.pace.counters.add(items, trails.weights[trails.fresh], times)
         unborn = self.born_us[items] == UNBORN
         np.minimum.at(self.born_us, items[unborn], times[unborn])
         for derived in ("popularity", "_announced"):

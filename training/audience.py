@@ -1,0 +1,190 @@
+"""For an item or a category: the customers who are most likely to care."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from features.config import KINDS
+from features.home import Progress, silent, written_beside
+from features.lifecycle import STAGES
+from features.types import Bool, Float64, Int32, Int64, row_numbers
+from training.bundle import Bundle, NoModel, terms
+from training.people import people_of
+from training.policy import Step, kept_away, known_of
+from training.rankers.base import as_indices
+
+CHUNK = 512  # customers scored at once
+AUDIENCE = pa.schema(
+    {
+        "user_id": pa.string(), "target": pa.string(), "place": pa.int32(), "lift": pa.float32(),
+        "stage": pa.string(), "segment": pa.string(), "gain": pa.float32(), "low": pa.float32(),
+        "high": pa.float32(),
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Target:
+    """What people are to be told of: some items, by index."""
+
+    name: str
+    items: Int32
+
+    @classmethod
+    def item(cls, bundle: Bundle, item_id: str) -> Target:
+        """One item; raises ValueError when the model does not know it or it is not available."""
+        index = int(bundle.catalogue.find([item_id])[0])
+        if index < 0:
+            raise ValueError(f"--item: the model does not know {item_id!r}")
+        if not bundle.catalogue.available[index]:
+            raise ValueError(f"--item: {item_id!r} is not available; nobody should be told of it")
+        return cls(item_id, np.array([index], dtype=np.int32))
+
+    @classmethod
+    def category(cls, bundle: Bundle, path: str) -> Target:
+        """The available items of a category and all below it."""
+        wanted = path.strip("/").lower()
+        paths = (bundle.catalogue.categories[index] for index in range(len(bundle.catalogue)))
+        inside = [f"{own or ''}/".lower().startswith(f"{wanted}/") for own in paths]
+        items = np.flatnonzero(np.array(inside, dtype=np.bool_) & bundle.catalogue.available)
+        if not items.size:
+            raise ValueError(f"--category: no available item is in {path!r}")
+        return cls(path, items.astype(np.int32))
+
+
+@dataclass(frozen=True)
+class Found:
+    """An audience, and who is not in it: reason -> customers."""
+
+    table: pa.Table
+    left_out: dict[str, int]
+
+
+def audience(
+    bundle: Bundle, targets: Sequence[Target], most: int, progress: Progress = silent
+) -> Found:
+    """At most `most` customers for each target, everybody in one audience only.
+
+    A customer's place for a target is that of its best item in an order of the whole catalogue that
+    rests on their history; what they have or do not want is left out. `lift` is how much nearer to
+    the top that is than for the customer in the middle: it decides between targets, so that what is
+    popular does not take everybody. `gain` is the evidence for feeds of the person's cell.
+
+    returns: rows of AUDIENCE, target by target, highest lift first
+    """
+    customers = np.flatnonzero(np.char.startswith(bundle.persons.ids.astype(str), "u:"))
+    agreed = customers[np.asarray(bundle.consent)[customers]]
+    places = np.full((agreed.size, len(targets)), np.inf)
+    step = _speaker(bundle)
+    for start in range(0, agreed.size, CHUNK):
+        progress("looking for people", start / agreed.size)
+        rows = slice(start, start + CHUNK)
+        places[rows] = _places(bundle, step, agreed[rows], targets)
+    some = np.isfinite(places).any(axis=1)
+    left_out = {"no consent": int(customers.size - agreed.size),
+                "nothing to go by, or they have it": int((~some).sum())}  # fmt: skip
+    chosen = _chosen(places[some], most)
+    return Found(_table(bundle, agreed[some], places[some], targets, chosen), left_out)
+
+
+def write(found: Found, out: Path) -> None:
+    """As Parquet, or CSV where the name ends in .csv; raises ValueError for other names."""
+    if out.suffix not in (".parquet", ".csv"):
+        raise ValueError(f"--out: {out} should end in .parquet or .csv")
+    with written_beside(out) as beside:
+        if out.suffix == ".csv":
+            pa.csv.write_csv(found.table, beside)
+        else:
+            pq.write_table(found.table, beside)
+
+
+def _speaker(bundle: Bundle) -> Step:
+    """Who orders the whole catalogue for a history: the highest step that is not the blend."""
+    steps = [s for s in bundle.ladder if s.rung == "one_to_one" and not s.ranker.only_had]
+    for step in steps:
+        if step.name != "blend":  # it orders what the others would show, not everything
+            return step
+    raise NoModel(
+        f"model {bundle.version} has no ranker that orders the catalogue for a person's history; "
+        "train one of als, ease, neighbours, sequence or content"
+    )
+
+
+def _places(bundle: Bundle, step: Step, rows: Int64, targets: Sequence[Target]) -> Float64:
+    """(n, targets) the place of each target's best item, inf where there is none."""
+    names = [[bundle.persons.text(int(row))] for row in rows]
+    people = people_of(bundle, names, [np.empty(0, np.int32)] * len(names))
+    found = np.full((len(names), len(targets)), np.inf)
+    scores = step.ranker.score(known_of(people)).astype(np.float64)
+    rules = terms(bundle.config, bundle.catalogue, slice(0, len(bundle.catalogue)), 1)
+    away = kept_away(people, rules)
+    scores[row_numbers(away.indptr), away.values] = np.nan
+    for column, target in enumerate(targets):
+        kind = KINDS[bundle.catalogue.kinds[target.items[0]]]
+        everything = scores[:, as_indices(bundle.catalogue.shown(kind))]
+        best = np.where(np.isnan(scores[:, target.items]), -np.inf, scores[:, target.items])
+        top = best.max(axis=1)
+        known = np.isfinite(top)
+        found[known, column] = 1 + (everything[known] > top[known, None]).sum(axis=1)
+    return found
+
+
+def _lift(places: Float64) -> Float64:
+    """(n, targets) typical place of the target over the person's; 0 where there is none."""
+    known = np.where(np.isfinite(places), places, np.nan)
+    with np.errstate(all="ignore"):
+        typical = np.nanmedian(known, axis=0) if len(places) else np.ones(places.shape[1])
+    return np.nan_to_num(typical / known, nan=0.0)
+
+
+def _chosen(places: Float64, most: int) -> list[Int64]:
+    """Per target its people, highest lift first; each person where their own lift is highest."""
+    lift = _lift(places)
+    own = lift.argmax(axis=1) if len(lift) else np.empty(0, np.int64)
+    found = []
+    for column in range(places.shape[1]):
+        mine: Bool = (own == column) & np.isfinite(places[:, column])
+        rows = np.flatnonzero(mine)
+        found.append(rows[np.lexsort((rows, -lift[rows, column]))][:most])
+    return found
+
+
+def _table(
+    bundle: Bundle, rows: Int64, places: Float64, targets: Sequence[Target],
+    chosen: Sequence[Int64],
+) -> pa.Table:  # fmt: skip
+    lift, names = _lift(places), [*bundle.manifest["segments"], None]
+    parts = []
+    for column, (target, mine) in enumerate(zip(targets, chosen, strict=True)):
+        kind = KINDS[bundle.catalogue.kinds[target.items[0]]]
+        who = rows[mine]
+        stages = [STAGES[code] if code >= 0 else None for code in bundle.stages[who].tolist()]
+        segments = [names[code] for code in bundle.segments[who].tolist()]
+        told = [_expected(bundle, kind, *one) for one in zip(stages, segments, strict=True)]
+        parts.append(pa.table({
+            "user_id": [bundle.persons.text(int(row)).removeprefix("u:") for row in who],
+            "target": [target.name] * mine.size,
+            "place": places[mine, column].astype(np.int32),
+            "lift": lift[mine, column].astype(np.float32),
+            "stage": stages, "segment": segments,
+            **{key: [None if one is None else one[key] for one in told]
+               for key in ("gain", "low", "high")},
+        }, schema=AUDIENCE))  # fmt: skip
+    return pa.concat_tables(parts)
+
+
+def _expected(
+    bundle: Bundle, kind: str, stage: str | None, segment: str | None
+) -> dict[str, float] | None:
+    """What a feed on the rung that pays gains for people of this cell who have just come."""
+    if bundle.evidence is None:
+        return None
+    cell = bundle.evidence.cell("arriving", kind, "email", stage or "unknown", segment or "unknown")
+    return None if cell is None else cell.later
