@@ -147,7 +147,8 @@ def _lift(places: Float64) -> Float64:
 def _chosen(places: Float64, most: int) -> list[Int64]:
     """Per target its people, highest lift first; each person where their own lift is highest."""
     lift = _lift(places)
-    own = lift.argmax(axis=1) if len(lift) else np.empty(0, np.int64)
+    nearest = np.lexsort((places, -lift), axis=1) if len(lift) else np.empty((0, 1), np.int64)
+    own = nearest[:, 0]  # of equal lifts the nearer to the top
     found = []
     for column in range(places.shape[1]):
         mine: Bool = (own == column) & np.isfinite(places[:, column])
