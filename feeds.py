@@ -142,6 +142,7 @@ def train(
         trained = run(shop, base, place, rankers=chosen, as_of=_utc(as_of), progress=progress)
     show.split(trained.measured.summary, trained.measured.cut)
     show.gains(trained.measured.gains, trained.measured.ladder)
+    show.evidence(trained.measured.evidence)
     show.tried(trained.tried)
     for name, why in trained.skipped.items():
         show.console.print(f"skipped {name}: {why}", style="yellow")
@@ -286,17 +287,68 @@ def rank(
 
 
 @app.command()
+def audience(
+    out: Annotated[Path, typer.Option(help="Parquet or CSV to write, by the name's ending")],
+    item: Annotated[list[str] | None, typer.Option(help="an item; may be given often")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="a category path; may be given often")
+    ] = None,
+    size: Annotated[int, typer.Option(min=1, help="customers for each, at most")] = 1000,
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
+    ] = None,
+) -> None:
+    """For items or categories: the customers most likely to care, everybody for one of them."""
+    from command import show
+    from training.audience import Target, write
+    from training.audience import audience as find
+    from training.bundle import open_bundle
+
+    if not item and not category:
+        raise typer.BadParameter("name what it is about: --item ID or --category PATH")
+    _, _, place = _shop(config, home)
+    bundle = open_bundle(place, model)
+    targets = [Target.item(bundle, one) for one in item or []]
+    targets += [Target.category(bundle, one) for one in category or []]
+    with show.progress_bar() as progress:
+        found = find(bundle, targets, size, progress)
+    write(found, out)
+    for target in targets:
+        rows = found.table["target"].to_pylist().count(target.name)
+        show.console.print(f"{target.name}: {rows:,} customers")
+    for why, people in found.left_out.items():
+        show.console.print(f"left out, {why}: {people:,}", style="dim")
+    show.console.print(f"model {bundle.version} → {out}")
+
+
+@app.command()
 def report(
     what: Annotated[str, typer.Argument(help="data | evidence | uplift | fallbacks")],
     config: ConfigPath = HERE,
     home: HomePath = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="of evidence: a version or `champion`; default: the champion"),
+    ] = None,
 ) -> None:
-    """What the log looks like: volume, gaps, drift, who is known; tables here and an HTML page."""
-    if _one_of(what, ("data", "evidence", "uplift", "fallbacks"), "report") != "data":
-        raise ValueError(f"there is no `feeds report {what}` yet; there is `feeds report data`")
-    from command.report import data_report
+    """What the log looks like, or for whom a personal feed pays: tables here and an HTML page."""
+    _one_of(what, ("data", "evidence", "uplift", "fallbacks"), "report")
+    if model is not None and what != "evidence":
+        raise typer.BadParameter("--model goes with `feeds report evidence`")
+    shop, base, place = _shop(config, home)
+    if what == "data":
+        from command.report import data_report
 
-    data_report(*_shop(config, home))
+        data_report(shop, base, place)
+    elif what == "evidence":
+        from command.evidence import evidence_report
+
+        evidence_report(base.resolve().name, place, model)
+    else:
+        raise ValueError(f"there is no `feeds report {what}` yet; there are data and evidence")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""The pictures of the data report: SVG whose colours the page decides, for light and for dark."""
+"""The pictures of the reports: SVG whose colours the page decides, for light and for dark."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateLocator, DayLocator
+from matplotlib.dates import (
+    AutoDateLocator,
+    ConciseDateFormatter,
+    DateLocator,
+    DayLocator,
+    date2num,
+)
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,7 +34,8 @@ _GAPS = 30  # the longest are shaded
 _DAYS_NAMED = 6  # of a log so short every day is named, and no hour
 _LABEL = 26  # characters
 _BARS = "▁▂▃▄▅▆▇█"
-# Colours that stand for names of the page's own; see templates/data_report.html.
+Found = tuple[float, float, float]  # a mean and its 95 %
+# Colours that stand for names of the page's own; see templates/page.html.
 _INK, _GRID, _SHADE, _OTHER = "#010101", "#020202", "#030303", "#040404"
 _SERIES = tuple(f"#0501{n:02x}" for n in range(7))
 _NAMES = {_INK: "ink", _GRID: "grid", _SHADE: "shade", _OTHER: "other"} | {
@@ -101,6 +110,75 @@ def bars(labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str
         if len(series) > 1:
             figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
         return _svg(figure)
+
+
+def climbs(
+    parts: Mapping[str, Mapping[str, Sequence[Found | None]]], steps: Sequence[str], unit: str
+) -> str:
+    """What each step up adds, as bars with their 95 %, the parts beside one another.
+
+    parts: title -> name of a series -> a value per step, None where there is nothing to tell
+    """
+    names = list(dict.fromkeys(name for series in parts.values() for name in series))
+    thick = 0.8 / len(names)
+    with mpl.rc_context(_STYLE):
+        height = 1.3 + len(steps) * (0.22 + 0.2 * len(names))
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        grid = figure.subplots(1, len(parts), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (title, series) in zip(grid, parts.items(), strict=True):
+            for name, values in series.items():
+                place = names.index(name)
+                shift = thick * (place - (len(names) - 1) / 2)
+                told = [(at + shift, *value) for at, value in enumerate(values) if value]
+                _whiskered(axes, np.array(told).reshape(-1, 4), thick * 0.9, _SERIES[place])
+            axes.set_title(title, fontsize=11)
+            axes.axvline(0, color=_INK, linewidth=0.8)
+            axes.xaxis.set_major_locator(MaxNLocator(3))
+            axes.grid(axis="x", linewidth=0.6)
+            axes.tick_params(axis="y", length=0)
+        grid[0].set_yticks(np.arange(len(steps)), list(steps))
+        grid[0].set_ylim(len(steps) - 0.5, -0.5)
+        figure.supxlabel(unit, fontsize=11)
+        if len(names) > 1:
+            _legend(figure, names)
+        return _svg(figure)
+
+
+def _whiskered(axes: Axes, told: Float64, thick: float, colour: str) -> None:
+    """Bars with intervals: (n, 4) where, mean, low, high."""
+    at, mean, low, high = told.T
+    axes.barh(at, mean, thick, color=colour)
+    axes.hlines(at, low, high, color=_INK, linewidth=1.2)
+
+
+def over_time(
+    lines: Mapping[str, Sequence[tuple[datetime, Found]]], unit: str, later: datetime
+) -> str:
+    """A line with its 95 % per name, over the beginnings of periods; from `later` on it is told."""
+    moments = sorted({moment for line in lines.values() for moment, _ in line})
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.2)
+        for colour, line in zip(_SERIES, lines.values(), strict=False):
+            at = np.array([moment.replace(tzinfo=None) for moment, _ in line], "datetime64[us]")
+            mean, low, high = np.array([found for _, found in line]).T
+            axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(at, mean, color=colour, marker="o", markersize=4, linewidth=1.8)
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        begin, end = float(date2num(later)), axes.get_xlim()[1]  # type: ignore[no-untyped-call]
+        axes.axvspan(begin, max(begin, end), color=_SHADE, alpha=0.35, linewidth=0, zorder=0)
+        axes.set_xlim(right=max(begin, end))
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y", linewidth=0.6)
+        _time_axis(axes, (moments[-1] - moments[0]).days + 1)
+        _legend(figure, list(lines))
+        return _svg(figure)
+
+
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    keys = [Patch(color=colour) for colour in _SERIES[: len(names)]]
+    labels = [_short(name) for name in names]
+    figure.legend(keys, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=10)
 
 
 def trend(profile: Profile, width: int = 60) -> str:

@@ -7,22 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
-from command import show
+from command import pages, show
 from command.facts import Seen, attention, headlines
 from command.sections import CHANGE_HEAD, Section, change_rows, sections
 from features.build import build
 from features.config import Config
 from features.drift import TooMuchChange, changes
-from features.home import Home, written_beside
+from features.home import Home
 from features.types import from_us
-
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def data_report(config: Config, base: Path, home: Home) -> Path:
@@ -36,12 +28,12 @@ def data_report(config: Config, base: Path, home: Home) -> Path:
             features = build(config, base, home, progress=progress)
     except TooMuchChange as stop:
         rows = change_rows(change for change in stop.changes if change.beyond)
-        show.console.print(_table("Beyond the bounds", CHANGE_HEAD, rows, 1))
+        show.console.print(pages.table("Beyond the bounds", CHANGE_HEAD, rows, 1))
         raise
     seen = seen_in(config, features.manifest, home)
     found = sections(seen)
     for section in found:
-        _show(section)
+        pages.tell(section)
     for sentence in attention(seen):
         show.console.print(f"look at this: {sentence}", style="yellow", markup=False)
     page = write_page(seen, found, base.resolve().name, home.root / "reports" / "data.html")
@@ -66,39 +58,9 @@ def seen_in(config: Config, manifest: dict[str, Any], home: Home) -> Seen:
 
 def write_page(seen: Seen, found: Sequence[Section], shop: str, target: Path) -> Path:
     """Write the report as one page that needs nothing else; returns `target`."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["drawing"] = Markup  # our own SVG; all other text is escaped
-    page = environment.get_template("data_report.html").render(
+    return pages.write(
+        "data_report.html", target,
         shop=shop, as_of=from_us(seen.profile["as_of_us"]), headlines=headlines(seen),
         attention=attention(seen), sections=found, digest=seen.manifest["digest"][:16],
         seconds=seen.manifest.get("seconds", {}),
     )  # fmt: skip
-    with written_beside(target) as beside:
-        beside.write_text(page, encoding="utf-8")
-    return target
-
-
-def _show(section: Section) -> None:
-    if not section.rows:
-        show.console.print(f"{section.title}: {'; '.join(section.notes)}\n", markup=False)
-        return
-    show.console.print(_table(section.title, section.head, section.rows, section.texts))
-    lines = [f"  {section.trend}\n"] if section.trend else []
-    lines += [f"  {note}" for note in section.notes]
-    for line in lines:
-        show.console.print(line, style="dim", highlight=False, markup=False)
-    if section.notes:
-        show.console.print()
-
-
-def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> Table:
-    """Words to the left, numbers to the right; no text of the data is taken for markup."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for place, heading in enumerate(head):
-        table.add_column(heading, justify="left" if place < texts else "right")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
