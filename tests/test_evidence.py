@@ -216,7 +216,9 @@ class TestTheBottomLine:
         assert line["over_never"]["low"] > 0
         assert line["over_always"]["low"] > 0
         assert 0.3 < line["less_personal"] < 0.7
-        assert line["says"].startswith("Personalising products pays where the table says climb: +")
+        assert line["says"].startswith(
+            "Personalising products pays, where the table serves more than one for all: +"
+        )
 
     def test_a_shop_that_should_not_personalise(self):
         found = evidence_of(survey([(0, 300, (-0.1, -0.1, -0.1))]), worlds.config())

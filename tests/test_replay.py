@@ -180,7 +180,9 @@ class TestNumbers:
         trails = Trails.of(features.timelines, config.signals)
         own = world.bundle.rankers["transitions"].transitions
         counters = Counters.empty(
-            world.bundle.rankers["popularity"].pace.counters.half_life_days, len(features.items), end
+            world.bundle.rankers["popularity"].pace.counters.half_life_days,
+            len(features.items),
+            end,
         )
         counters.add(trails.items, trails.weights, trails.occurred_us)
         pairs = Transitions.of(

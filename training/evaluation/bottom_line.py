@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from features.config import KINDS, RUNGS, Config
-from features.types import Float64, Int64, from_us
+from features.types import DAY_US, Float64, Int64, from_us
 from training.evaluation.evidence import (
     KIND,
     Evidence,
@@ -39,7 +39,7 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
     requests = Requests(
         worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )
-    edges = np.linspace(survey.begin_us, survey.end_us, options.periods + 1).astype(np.int64)
+    edges = _edges(survey, options.periods)
     middle = int(edges[options.periods // 2])
     early, late = (np.flatnonzero(mask) for mask in (found.at_us < middle, found.at_us >= middle))
     if not early.size or not late.size:
@@ -65,12 +65,30 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
 def _reported(
     cells: Sequence[Weighed], late: Requests, chosen: Int64, names: Names
 ) -> list[Weighed]:
-    """The cells with what the later periods say of their rungs."""
-    gained = _by_name(late.cells(_gain(late, chosen)), names)
-    always = _by_name(late.cells(_gain(late, np.full(len(chosen), TOP))), names)
+    """The cells with what the later periods say of their rungs.
+
+    A finest cell is shrunk among the gains of the rung that it serves; one that is made of others
+    has what these serve together.
+    """
+    mixed = _by_name(late.cells(_gain(late, chosen)), names)
+    rungs = [_by_name(late.cells(_gain(late, np.full(len(chosen), rung))), names)
+             for rung in range(len(RUNGS))]  # fmt: skip
     return [
-        replace(cell, later=gained.get(cell.key), always=always.get(cell.key)) for cell in cells
+        replace(
+            cell,
+            later=(mixed if None in cell.key else rungs[RUNGS.index(cell.rung)]).get(cell.key),
+            always=rungs[TOP].get(cell.key),
+        )
+        for cell in cells
     ]
+
+
+def _edges(survey: Survey, periods: int) -> Int64:
+    """(periods + 1,) where the periods begin, and the end: at midnight UTC where they are days."""
+    edges = np.linspace(survey.begin_us, survey.end_us, periods + 1)
+    clock = DAY_US if edges[1] - edges[0] >= 2 * DAY_US else DAY_US // 24
+    edges[1:-1] = np.round(edges[1:-1] / clock) * clock
+    return edges.astype(np.int64)
 
 
 def _gain(requests: Requests, rungs: Int64) -> Float64:
@@ -148,7 +166,7 @@ def _sentence(
     if unit != "ndcg@20":
         size += f", {gain['mean'] * a_month:+,.0f} a month at {a_month:,.0f} feeds"
     if gain["low"] > 0:
-        return f"Personalising {kind}s pays where the table says climb: {size}."
+        return f"Personalising {kind}s pays, where the table serves more than one for all: {size}."
     if gain["high"] < 0:
         return f"Personalising {kind}s as the table says lost in the later periods: {size}."
     return f"Whether personalising {kind}s pays is open: {size}."
