@@ -126,6 +126,8 @@ class Field:
         code = b"".join(file.read_bytes() for file in files)
         told = [peer.name, repr(getattr(peer, "tuned", "")), self.trials, self.test.cut_us,
                 dict(self.popular), self.test.world.features.digest]  # fmt: skip
+        if minutes := getattr(peer, "minutes", None):
+            told.append(minutes)
         return hashlib.sha256(json.dumps(told).encode() + code).hexdigest()[:16]
 
 
