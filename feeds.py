@@ -303,16 +303,17 @@ def audience(
 ) -> None:
     """For items or categories: the customers most likely to care, everybody for one of them."""
     from command import show
-    from training.audience import Target, write
+    from training.audience import Target, check, write
     from training.audience import audience as find
     from training.bundle import open_bundle
 
     if not item and not category:
         raise typer.BadParameter("name what it is about: --item ID or --category PATH")
+    check(out)
     _, _, place = _shop(config, home)
     bundle = open_bundle(place, model)
-    targets = [Target.item(bundle, one) for one in item or []]
-    targets += [Target.category(bundle, one) for one in category or []]
+    targets = [Target.item(bundle, one) for one in dict.fromkeys(item or [])]
+    targets += [Target.category(bundle, one) for one in dict.fromkeys(category or [])]
     with show.progress_bar() as progress:
         found = find(bundle, targets, size, progress)
     write(found, out)
@@ -322,6 +323,8 @@ def audience(
     for why, people in found.left_out.items():
         show.console.print(f"left out, {why}: {people:,}", style="dim")
     show.console.print(f"model {bundle.version} → {out}")
+    show.console.print("who may be mailed is not looked at here: join it with consent_email",
+                       style="yellow")  # fmt: skip
 
 
 @app.command()

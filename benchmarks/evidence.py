@@ -3,7 +3,7 @@
 Three groups of people, told apart by an answer that they gave: `tastes` have one of a few tastes
 each and a long past; `crowd` want what is popular, everybody the same; `fresh` have tastes, but
 hardly a past. All look at products and at articles. Evidence asks a small draw of the requests of
-the test slice; the truth of a cell is the mean over all of them, for the same fitted rankers.
+the test slice; the truth of a cell is the mean over all others, for the same fitted rankers.
 
 Reported: verdicts of `one_to_one` over `one_for_all` against the sign of the truth, as a table; how
 often the 95 % intervals of the cells hold the truth, shrunken and plain; how far off the means are.
@@ -62,7 +62,7 @@ def main(
     requests: Annotated[int, typer.Option(min=50, help="of each kind that are asked")] = 600,
     out: Annotated[Path | None, typer.Option(help="a JSON file with every cell")] = None,
 ) -> None:
-    """Verdicts and intervals of small draws against what all requests say."""
+    """Verdicts and intervals of small draws against what all other requests say."""
     rows: list[dict[str, Any]] = []
     for seed in track(range(seeds), "shops", console=Console(stderr=True)):
         rows += judged(seed, requests)
@@ -86,13 +86,15 @@ def judged(seed: int, requests: int) -> list[dict[str, Any]]:
         for kind in (0, 1)
         if (own := np.flatnonzero(everything.codes[KIND] == kind)).size
     ]
-    some = everything.take(np.sort(np.concatenate(drawn)))
+    chosen = np.sort(np.concatenate(drawn))
+    some = everything.take(chosen)
+    others = everything.take(np.setdiff1d(np.arange(len(everything.persons)), chosen))
     gained = some.worth[:, TOP] - some.worth[:, 0]
-    truth = everything.cells(everything.worth[:, TOP] - everything.worth[:, 0])
+    truth = others.cells(others.worth[:, TOP] - others.worth[:, 0])  # the drawn ones say nothing
     told = {cell.key: cell for cell in weigh(some, names, EvidenceOptions(), "parent")}
     rows = []
     for key, cell in some.cells(gained).items():
-        if None in key:
+        if None in key or key not in truth:
             continue
         (low, high), (plain_low, plain_high) = cell.interval(), cell.plain()
         true = truth[key].mean

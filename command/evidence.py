@@ -106,7 +106,7 @@ def plainly(line: Mapping[str, Any], scale: Scale) -> list[str]:
 def bottom(evidence: Evidence, scale: Scale) -> Section:
     """Per kind never, by evidence and always."""
     rows = [
-        (f"{line['kind']}s", f"{line['requests_a_month']:,}",
+        (f"{line['kind']}s", f"{line['feeds_a_month']:,}",
          *(f"{line[key]:.3f}" for key in ("ndcg_never", "ndcg_by_evidence", "ndcg_always")),
          *(scale.found(**line[key]) for key in ("over_never", "over_always")),
          percent(line["less_personal"]))

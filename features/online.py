@@ -26,8 +26,8 @@ DIGITS = 9  # what agrees in so many is equal: the last bits of a sum differ bet
 Known = int | float | str | None
 
 
-def ages_in_days(occurred_us: Int64, as_of_us: int) -> Float32:
-    """Age of each event at `as_of_us`, in days, never below 0."""
+def ages_in_days(occurred_us: Int64, as_of_us: Int64 | int) -> Float32:
+    """Age of each event at `as_of_us` (of all, or of each), in days, never below 0."""
     return np.maximum((as_of_us - occurred_us) / DAY_US, 0).astype(np.float32)
 
 

@@ -73,6 +73,26 @@ def current_answers(
     return found
 
 
+def settled_name(specs: Sequence[SegmentSpec], name: str) -> str:
+    """The name of a segment where it means the same in every build.
+
+    A group that was learned is another one in another build, whatever it is called: all groups of
+    one specification are `learned`, or `NAME: learned` within the segment NAME.
+    """
+    for spec in specs:
+        if isinstance(spec, LearnedSegment):
+            continue
+        if name == spec.name or (
+            isinstance(spec, DeclaredSegment) and name.startswith(f"{spec.name}: ")
+        ):
+            return name
+    for spec in specs:
+        within = spec.within if isinstance(spec, LearnedSegment) else None
+        if within is not None and name.startswith(f"{within}: "):
+            return f"{within}: learned"
+    return "learned"
+
+
 def assign(
     specs: Sequence[SegmentSpec], columns: Columns, answers: Mapping[str, Answers],
     learned: Learned | None = None,

@@ -40,8 +40,10 @@ class Timelines:
         """The timelines of the named people."""
         return self._entries(*gather(self.indptr, rows))
 
-    def histories(self, as_of_us: int, signals: dict[str, Signal]) -> Histories:
+    def histories(self, as_of_us: Int64 | int, signals: dict[str, Signal]) -> Histories:
         """How all of it weighs at `as_of_us`; entries after that moment must not be there.
+
+        as_of_us: of everybody, or (m,) of each entry
 
         Of one person's events of a signal on one item only the newest `Signal.cap` count: the older
         ones stay, but weigh nothing.

@@ -48,7 +48,7 @@ ABOVE = cell(None, None)
 
 def evidence(*weighed, **more):
     bottom_line = {
-        "kind": "product", "requests": 500, "requests_a_month": 1234, "ndcg_never": 0.1,
+        "kind": "product", "requests": 500, "feeds_a_month": 1234, "ndcg_never": 0.1,
         "ndcg_always": 0.25, "ndcg_by_evidence": 0.3, "less_personal": 0.4, "could": 0.9,
         "over_never": {"mean": 0.2, "low": 0.15, "high": 0.25},
         "over_always": {"mean": 0.05, "low": 0.01, "high": 0.09}, "says": SAYS,

@@ -7,17 +7,19 @@ import worlds
 
 from features.timelines import Timelines
 from features.types import DAY_US
-from training.evaluation.visits import Visits, queries_at
+from training.evaluation.visits import Shelf, Visits, queries_at
+from training.item_facts import UNBORN
 from training.queries import Standing
 
 HOUR_US = DAY_US // 24
 ARTICLES = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1], dtype=np.int8)  # items 5 to 9
 
 
-class Shelf:
+class Catalogue:
     """Five products and five articles."""
 
     kinds = ARTICLES
+    born_us = np.full(10, UNBORN)
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -46,7 +48,7 @@ def a_late_one(visits):
 def task(visits, kind):
     nobody = Standing.nobody(2)
     config = worlds.config()
-    return visits.task(kind, log(), config, (Shelf(), nobody))
+    return visits.task(kind, log(), config, Shelf(Catalogue(), nobody))
 
 
 def test_every_visit_asks_once_in_time_order():
@@ -94,7 +96,7 @@ def test_an_article_that_was_read_is_not_wanted_again():
     again = log()
     again.items[4] = 6  # read once more, a day later
     found = Visits.between(again, worlds.NOW_US + DAY_US, worlds.NOW_US + 3 * DAY_US)
-    asked, _ = found.task(1, again, worlds.config(), (Shelf(), Standing.nobody(2)))
+    asked, _ = found.task(1, again, worlds.config(), Shelf(Catalogue(), Standing.nobody(2)))
     assert asked.truth.values.tolist() == [7]
 
 

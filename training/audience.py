@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from features.config import KINDS
 from features.home import Progress, silent, written_beside
 from features.lifecycle import STAGES
+from features.segments import settled_name
 from features.types import Bool, Float64, Int32, Int64, row_numbers
 from training.bundle import Bundle, NoModel, terms
+from training.evaluation.evidence import UNKNOWN
 from training.people import people_of
 from training.policy import Step, kept_away, known_of
 from training.rankers.base import as_indices
@@ -94,10 +96,15 @@ def audience(
     return Found(_table(bundle, agreed[some], places[some], targets, chosen), left_out)
 
 
-def write(found: Found, out: Path) -> None:
-    """As Parquet, or CSV where the name ends in .csv; raises ValueError for other names."""
+def check(out: Path) -> None:
+    """Raises ValueError for a file that cannot be written."""
     if out.suffix not in (".parquet", ".csv"):
         raise ValueError(f"--out: {out} should end in .parquet or .csv")
+
+
+def write(found: Found, out: Path) -> None:
+    """As Parquet, or CSV where the name ends in .csv; raises ValueError for other names."""
+    check(out)
     with written_beside(out) as beside:
         if out.suffix == ".csv":
             pa.csv.write_csv(found.table, beside)
@@ -187,5 +194,6 @@ def _expected(
     """What a feed on the rung that pays gains for people of this cell who have just come."""
     if bundle.evidence is None:
         return None
-    cell = bundle.evidence.cell("arriving", kind, "email", stage or "unknown", segment or "unknown")
+    group = UNKNOWN if segment is None else settled_name(bundle.config.segments, segment)
+    cell = bundle.evidence.cell("arriving", kind, "email", stage or UNKNOWN, group)
     return None if cell is None else cell.later

@@ -166,7 +166,7 @@ def _feeds(
     wanted = terms(
         lived.config, lived.catalogue, bundle.catalogue.shown(None), wish.size,
         repeat=wish.repeat, highest_rung=wish.rung or "one_to_one",
-        ceiling=None if wish.rung or wish.ranker else bundle.ceiling(None, None),
+        ceiling=None if wish.ranker else bundle.ceiling(None, None),
     )  # fmt: skip
     done = 0
     for rows, people, shown in _asking(bundle, requests, world):

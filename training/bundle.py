@@ -18,6 +18,7 @@ from features.config import Config, Kind
 from features.declared import Declared, declared_weights
 from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
+from features.segments import settled_name
 from features.timelines import Timelines
 from features.training_options import RankerName
 from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, Int64
@@ -133,7 +134,9 @@ class Bundle:
         """The highest rung that pays, as `policy.Terms` has it; None: of any channel or kind."""
         if self.evidence is None:
             return None
-        return self.evidence.ceiling(channel, kind, self.manifest["segments"])
+        segments = self.config.segments
+        names = [settled_name(segments, name) for name in self.manifest["segments"]]
+        return self.evidence.ceiling(channel, kind, names)
 
     def standing(self, rows: Int32, interest: Float32, now_us: int) -> Standing:
         """What is known of `rows` (-1: nobody) besides what they did, as it weighs at `now_us`.

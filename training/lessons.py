@@ -14,6 +14,7 @@ from features.types import Float64
 from training.cooking import Cooked
 from training.evaluation import protocol
 from training.evaluation.protocol import Outcome
+from training.evaluation.visits import Shelf, Visits
 from training.fitting import CannotFit
 from training.fitting.blend_lessons import Lessons, Teacher, grades
 from training.impressions import Impressions
@@ -23,11 +24,20 @@ from training.rankers.blend import BlendForest
 from training.rankers.blend_features import ItemSide, names
 from training.rankers.live import followers
 from training.recipe import Recipe
-from training.slices import Cuts, World, past_at, take_in, tasks_between, usual_repeat
+from training.slices import (
+    Cuts,
+    World,
+    past_at,
+    standing_at,
+    take_in,
+    tasks_between,
+    usual_repeat,
+)
 
 ENOUGH = 3000  # requests to learn from; where fewer asked, they are asked at more moments
 MOMENTS = 6  # at most
-INTERVALS = 42  # of the slice: at the beginning of each, what people want in it is asked
+STEPS = 336  # of the slice: at the end of each, the live rankers take in what happened in it
+INTERVALS = 42  # of the slice: for each, what people saw in it and what they wanted of that
 
 
 @dataclass(frozen=True)
@@ -77,35 +87,61 @@ def _along(
     world: World, recipe: Recipe, parts: Cuts, cooked: Cooked, asked: Sequence[protocol.Task],
     progress: Progress,
 ) -> Iterator[Lessons | None]:  # fmt: skip
-    """Lessons along the slice, the live rankers having taken in what came before each moment.
+    """Lessons along the slice, the live rankers having taken in what came before each step.
 
-    At every interval's beginning: what people want in it, as a site is asked, and where the log has
-    impressions, what of the items that they saw. At some of them: what they want until the slice
-    ends, as a mailing is, so that a small shop has more to learn from.
+    At every step those ask who asked then, as a site is asked: with all that they had done until
+    that moment, this visit included. Where the log has impressions, at every interval what people
+    want of the items that they see in it. At some of them what they want until the slice ends, as a
+    mailing asks, so that a small shop has more to learn from.
     """
-    usual = "all" if usual_repeat(world) == "allow" else "discovery"
     shown = Impressions.of(world.features, world.config.impressions)
     live = followers(cooked.rankers, len(world), len(world))
     side = item_side(past_at(world, parts.blend_us)).follower(len(world))
     few = min(-(-ENOUGH // max(sum(len(task.people) for task in asked), 1)), MOMENTS)
-    bounds = np.linspace(parts.blend_us, parts.test_us, INTERVALS + 1).astype(np.int64).tolist()
+    visits = _visits(world, recipe, parts)
+    shelf = Shelf(world.catalogue, standing_at(world, parts.blend_us))
+    bounds = np.linspace(parts.blend_us, parts.test_us, STEPS + 1).astype(np.int64).tolist()
     for number, (begin, end) in enumerate(pairwise(bounds)):
-        progress("collecting lessons", number / INTERVALS)
-        past = past_at(world, begin, people_us=parts.blend_us)
-        most = max(recipe.options.blend.people // 3 // INTERVALS, 1)
-        soon = [task for task in tasks_between(world, past, end) if task.name == usual]
-        for task in soon:
-            teacher = _teacher(world, live, side, recipe)
-            asking = task.drawn(most, recipe.options.seed + number)
-            yield teacher.lessons(asking)
-            if shown is not None:
-                yield teacher.lessons(asking, shown.to(asking.rows, begin, end))
-        if number and few > 1 and number % (INTERVALS // few) == 0:
-            teacher = _teacher(world, live, replace(side, live=False), recipe)
+        progress("collecting lessons", number / STEPS)
+        teacher = _teacher(world, live, side, recipe)
+        now = visits.take((visits.at_us >= begin) & (visits.at_us < end))
+        task, _ = now.task(None, world.features.timelines, world.config, shelf)
+        yield teacher.lessons(task)
+        if shown is not None and number % (STEPS // INTERVALS) == 0:
+            until = bounds[min(number + STEPS // INTERVALS, STEPS)]
+            yield from _seen(world, recipe, teacher, shown, (begin, until, parts.blend_us))
+        if number and few > 1 and number % (STEPS // few) == 0:
+            mailing = _teacher(world, live, replace(side, live=False), recipe)
+            past = past_at(world, begin, people_us=parts.blend_us)
             for task in tasks_between(world, past, parts.test_us):
-                yield teacher.lessons(task)
+                yield mailing.lessons(task)
         learning = [one for one in live.values() if one.learns_live]
         take_in([*learning, side], world, begin, end)
+
+
+def _visits(world: World, recipe: Recipe, parts: Cuts) -> Visits:
+    """Some of the visits of the slice, drawn by the seed."""
+    seed = recipe.options.seed
+    every = Visits.between(world.features.timelines, parts.blend_us, parts.test_us, seed)
+    most = max(recipe.options.blend.people // 3, 1)
+    if len(every) <= most:
+        return every
+    return every.take(np.sort(np.random.default_rng(seed).choice(len(every), most, replace=False)))
+
+
+def _seen(
+    world: World, recipe: Recipe, teacher: Teacher, shown: Impressions,
+    times: tuple[int, int, int],
+) -> Iterator[Lessons | None]:  # fmt: skip
+    """What people wanted of what they saw between two moments."""
+    begin, end, people_us = times
+    past = past_at(world, begin, people_us=people_us)
+    usual = "all" if usual_repeat(world) == "allow" else "discovery"
+    most = max(recipe.options.blend.people // 3 // INTERVALS, 1)
+    for task in tasks_between(world, past, end):
+        if task.name == usual:
+            asking = task.drawn(most, recipe.options.seed)
+            yield teacher.lessons(asking, shown.to(asking.rows, begin, end))
 
 
 def _teacher(

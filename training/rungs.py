@@ -20,13 +20,14 @@ from features.types import DAY_US, Bool, Float64, Int8, Int16, Int64
 from training.cooking import Cooked
 from training.evaluation import metrics
 from training.evaluation.protocol import KS, Task
-from training.evaluation.visits import Channels, Visits
-from training.policy import Step, decide
-from training.queries import Standing
+from training.evaluation.visits import Channels, Shelf, Visits
+from training.policy import Step, decide, known_of
 from training.rankers.live import followers
-from training.slices import World, past_at, take_in
+from training.slices import World, standing_at, take_in
 
-STEPS = 32  # of the time asked about: at the end of each the live rankers take in what happened
+STEP_US = DAY_US // 8  # at the end of each the live rankers take in what happened in it
+STEPS = (32, 240)  # at least and at most
+CHUNK = 512  # people asking at once: bounds memory to CHUNK x n_items floats
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Compared:
 
     ndcg:    (q, 4) float64, of the first 20, by rung in the order of RUNGS
     hits:    (q, 4) float64, wanted items among them
-    could:   (q,) int8, the highest rung that the person could have
+    rungs:   (q, 4) int8, the rung that the person could have under each limit
     persons: (q,) int64        segments: (q,) int16, -1 none       stages: (q,) int8, -1 unknown
     channels: (q,) int16, -1 unknown      kinds: (q,) int8 into KINDS
     browsing: (q,) bool, had they seen anything in this visit?
@@ -44,7 +45,7 @@ class Compared:
 
     ndcg: Float64
     hits: Float64
-    could: Int8
+    rungs: Int8
     persons: Int64
     segments: Int16
     stages: Int8
@@ -71,14 +72,16 @@ class Compared:
 class Survey:
     """What was asked of the rungs, and how many such requests there were in all.
 
-    traffic: kind -> requests in `days`; not all of them were asked
+    visits: how many there were in `days`        wanted: kind -> the share that wanted any of it;
+    some of these were asked
     channels, segments: their names by code
     """
 
     compared: Compared
     segments: list[str]
     channels: list[str]
-    traffic: dict[str, int]
+    visits: int
+    wanted: dict[str, float]
     days: float
     begin_us: int
     end_us: int
@@ -92,41 +95,36 @@ def compare_rungs(
     cooked: fitted on what came before `begin_us`        returns: None where nobody asked
     """
     log, end_us = world.features.timelines, int(world.features.timelines.occurred_us.max()) + 1
-    standing, channels = _standing(world, begin_us), Channels.of(world.features)
+    channels, consent = Channels.of(world.features), np.asarray(world.features.consent)
+    shelf = Shelf(world.catalogue, standing_at(world, begin_us), consent)
     every = Visits.between(log, begin_us, end_us, world.config.training.seed)
-    traffic: dict[str, int] = {
-        kind: int(_wanting(every, world, n).sum()) for n, kind in enumerate(KINDS)
-    }
+    wanted = {str(kind): float(_wanting(every, world, n).mean()) for n, kind in enumerate(KINDS)}
     drawn = _drawn(every, world, most)
     lived = followers(cooked.rankers, len(world), len(world))
     ladder = [replace(step, ranker=lived[step.name]) for step in cooked.steps]
     learners = [one for one in lived.values() if one.learns_live]
-    bounds = np.linspace(begin_us, end_us, STEPS + 1).astype(np.int64).tolist()
+    steps = int(np.clip((end_us - begin_us) / STEP_US, *STEPS))
+    bounds = np.linspace(begin_us, end_us, steps + 1).astype(np.int64).tolist()
     parts: list[Compared] = []
     for number, (begin, end) in enumerate(pairwise(bounds)):
-        progress("asking every rung", number / STEPS)
+        progress("asking every rung", number / steps)
         for kind, visits in drawn.items():
             now = visits.take((visits.at_us >= begin) & (visits.at_us < end))
-            task, rows = now.task(kind, log, world.config, (world.catalogue, standing))
+            task, rows = now.task(kind, log, world.config, shelf)
             if len(rows):
                 asking = now.take(rows)
-                entries = log.indptr[asking.rows] + asking.asked
-                parts.append(_asked(task, asking, ladder,
-                                    channels.codes[entries]))  # fmt: skip
+                codes = channels.codes[log.indptr[asking.rows] + asking.asked]
+                parts += [
+                    _asked(task.take(part), asking.take(part), ladder, codes[part])
+                    for part in np.array_split(np.arange(len(rows)), -(-len(rows) // CHUNK))
+                ]
         take_in(learners, world, begin, end)
     if not parts:
         return None
     days = (end_us - begin_us) / DAY_US
     names = people_at(world.config, world.features, begin_us, world.home).names
-    return Survey(Compared.joined(parts), names, channels.names, traffic, days, begin_us, end_us)
-
-
-def _standing(world: World, begin_us: int) -> Standing:
-    """What a bundle of that moment knows of everybody; of those who came later nothing."""
-    past = past_at(world, begin_us)
-    known = np.diff(past.timelines.indptr) > 0
-    rows = np.where(known, np.arange(len(known)), -1).astype(np.int32)
-    return past.standing.of(rows)
+    return Survey(Compared.joined(parts), names, channels.names, len(every), wanted, days,
+                  begin_us, end_us)  # fmt: skip
 
 
 def _drawn(every: Visits, world: World, most: int) -> dict[int, Visits]:
@@ -143,7 +141,7 @@ def _drawn(every: Visits, world: World, most: int) -> dict[int, Visits]:
 
 def _wanting(visits: Visits, world: World, kind: int) -> Bool:
     label = np.array(world.config.label_signals(), dtype=np.bool_)
-    truth = visits.wanted(world.features.timelines, label, world.catalogue.kinds, kind)
+    truth = visits.wanted(world.features.timelines, label, world.catalogue.kinds == kind)
     return np.diff(truth.indptr) > 0
 
 
@@ -151,21 +149,21 @@ def _asked(task: Task, visits: Visits, ladder: Sequence[Step], channels: Int16) 
     """All rungs on one task; a rung without a step of its own shows what the one below shows."""
     there = {step.rung for step in ladder}
     size, wanted = max(KS), np.diff(task.truth.indptr)
-    could = np.zeros(len(visits), dtype=np.int8)
+    rungs = np.zeros((len(visits), len(RUNGS)), dtype=np.int8)
     ndcg, hits = (np.zeros((len(visits), len(RUNGS))) for _ in range(2))
     for place, rung in enumerate(RUNGS):
         if place and rung not in there:
-            for one in (ndcg, hits):
+            for one in (ndcg, hits, rungs):
                 one[:, place] = one[:, place - 1]
             continue
         feeds = decide(ladder, task.people, replace(task.terms, highest_rung=rung))
-        could = np.maximum(could, feeds.rungs)
+        rungs[:, place] = feeds.rungs
         hit = metrics.hits(feeds.items, task.truth)
         ndcg[:, place] = metrics.ndcg(hit, wanted, size)
         hits[:, place] = hit.sum(axis=1)
-    queries = task.people.queries
+    queries = known_of(task.people)  # what the policy may look a cell up by
     kind = np.full(len(visits), KINDS.index(task.name), dtype=np.int8)
     return Compared(
-        ndcg, hits, could, visits.rows, queries.segment, queries.stage, channels, kind,
+        ndcg, hits, rungs, visits.rows, queries.segment, queries.stage, channels, kind,
         visits.asked > visits.starts, visits.at_us,
     )  # fmt: skip

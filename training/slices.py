@@ -23,6 +23,7 @@ from training.evaluation import protocol
 from training.fitting.device import device_named
 from training.item_facts import ItemFacts
 from training.past import Past
+from training.queries import Standing
 
 _PAST = 0.4  # of the log before the test slice at least is for fitting alone
 
@@ -82,6 +83,13 @@ def past_at(world: World, cut_us: int, *, people_us: int | None = None) -> Past:
         device=device_named(config.training.device),
         key=f"{features.digest[:16]}/{cut_us}" if stood == cut_us else "",
     )  # fmt: skip
+
+
+def standing_at(world: World, moment_us: int) -> Standing:
+    """What a bundle of that moment knows of everybody; of those who came later nothing."""
+    past = past_at(world, moment_us)
+    known = np.diff(past.timelines.indptr) > 0
+    return past.standing.of(np.where(known, np.arange(len(known)), -1).astype(np.int32))
 
 
 def tasks_between(world: World, past: Past, until_us: int | None = None) -> list[protocol.Task]:

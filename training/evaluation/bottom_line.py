@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from features.config import KINDS, RUNGS, Config
+from features.segments import settled_name
 from features.types import DAY_US, Float64, Int64, from_us
 from training.evaluation.evidence import (
+    CHANNEL,
     KIND,
     Evidence,
     Names,
@@ -34,21 +36,24 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
     if survey is None:
         return "evidence: nobody asked for anything in the test slice; a longer log has more"
     options, found = config.training.evidence, survey.compared
-    codes = (found.browsing, found.kinds, found.channels, found.stages, found.segments)
-    worths = worth(found.ndcg, found.hits, options)
+    names, own = _settled(survey, config)
+    codes = (found.browsing, found.kinds, found.channels, found.stages, own)
+    wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]
+    worths = worth(found.ndcg, found.hits, found.rungs, wanted, options)
     requests = Requests(
         worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )
     edges = _edges(survey, options.periods)
-    middle = int(edges[options.periods // 2])
+    middle = int(edges[(options.periods + 1) // 2])
     early, late = (np.flatnonzero(mask) for mask in (found.at_us < middle, found.at_us >= middle))
     if not early.size or not late.size:
         return "evidence: all requests came in one half of the test slice; a longer log has both"
-    names = names_of(survey.segments, survey.channels)
-    cells = weigh(requests.take(early), names, options, config.on_unknown_evidence)
+    asked = [requests, requests.merging(CHANNEL), requests.merging(KIND, CHANNEL)]
+    cells, *merged = (weigh(part.take(early), names, options, config.on_unknown_evidence)
+                      for part in asked)  # fmt: skip
     unit = "ndcg@20" if options.value_per_hit is None else f"{config.shop.currency} a feed"
     evidence = Evidence(unit, config.on_unknown_evidence, options.min_gain, cells,
-                        from_us(middle).isoformat(), [], [])  # fmt: skip
+                        from_us(middle).isoformat(), [], [], [*merged[0], *merged[1]])  # fmt: skip
     chosen = served(requests.take(late), evidence, names)
     return replace(
         evidence,
@@ -60,6 +65,14 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
             if (line := _bottom(survey, requests.take(late), (late, chosen), kind, unit))
         ],
     )
+
+
+def _settled(survey: Survey, config: Config) -> tuple[Names, Int64]:
+    """The names of all codes, and the segment of each request as `settled_name` has it."""
+    settled = [settled_name(config.segments, name) for name in survey.segments]
+    segments = list(dict.fromkeys(settled))
+    code = np.array([*(segments.index(name) for name in settled), -1], dtype=np.int64)
+    return names_of(segments, survey.channels), code[survey.compared.segments]
 
 
 def _reported(
@@ -86,8 +99,10 @@ def _reported(
 def _edges(survey: Survey, periods: int) -> Int64:
     """(periods + 1,) where the periods begin, and the end: at midnight UTC where they are days."""
     edges = np.linspace(survey.begin_us, survey.end_us, periods + 1)
-    clock = DAY_US if edges[1] - edges[0] >= 2 * DAY_US else DAY_US // 24
-    edges[1:-1] = np.round(edges[1:-1] / clock) * clock
+    for clock in (DAY_US, DAY_US // 24):
+        if edges[1] - edges[0] >= 5 * clock:  # else too much would move
+            edges[1:-1] = np.round(edges[1:-1] / clock) * clock
+            break
     return edges.astype(np.int64)
 
 
@@ -140,14 +155,14 @@ def _bottom(
     if not rows.size:
         return None
     own, chosen, numbers = late.take(rows), asked[1][rows], asked[0][rows]
-    could = survey.compared.could[numbers].astype(np.int64)
+    could = survey.compared.rungs[numbers, TOP].astype(np.int64)
     top = np.full(rows.size, TOP)
     never = _mean(_gain(own, chosen), own.persons)
     always = _mean(_gain(own, chosen) - _gain(own, top), own.persons)
     ndcg = survey.compared.ndcg[numbers]
-    a_month = survey.traffic[KINDS[kind]] / survey.days * MONTH_DAYS
+    a_month = survey.visits / survey.days * MONTH_DAYS
     return {
-        "kind": KINDS[kind], "requests": int(rows.size), "requests_a_month": round(a_month),
+        "kind": KINDS[kind], "requests": int(rows.size), "feeds_a_month": round(a_month),
         "ndcg_never": float(ndcg[:, 0].mean()), "ndcg_always": float(ndcg[:, TOP].mean()),
         "ndcg_by_evidence": float(ndcg[np.arange(rows.size), chosen].mean()),
         "over_never": never, "over_always": always,

@@ -10,7 +10,7 @@ shrunk as `evaluation.shrinkage` says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, product
 from typing import Any, Literal, Self
@@ -50,21 +50,32 @@ class Requests:
         codes = tuple(column[rows] for column in self.codes)
         return Requests(self.worth[rows], self.persons[rows], codes, self.at_us[rows])
 
+    def merging(self, *levels: int) -> Requests:
+        """As if there were no differences in these levels."""
+        codes = tuple(np.full(len(self.persons), -2) if level in levels else column
+                      for level, column in enumerate(self.codes))  # fmt: skip
+        return replace(self, codes=codes)
+
     def cells(self, values: Float64) -> dict[Key, Cell]:
         """The means of `values` (q,) in every cell and what is above it."""
         return shrunken(values, self.persons, self.codes)
 
 
-def worth(ndcg: Float64, hits: Float64, options: EvidenceOptions) -> Float64:
+def worth(
+    ndcg: Float64, hits: Float64, rungs: Int8, wanted: Float64, options: EvidenceOptions
+) -> Float64:
     """(q, 4) what each rung's feed is worth: money where a hit has a value, else ndcg@20.
 
-    In money: value_per_hit x hits, less cost_per_personal_feed from rung `segment` on.
+    In money: value_per_hit x hits x `wanted`, less the cost of a feed that is personal.
+
+    rungs: (q, 4) int8, what the person could have under each limit: a feed costs if that is
+    `segment` or more        wanted: (q,) the share of visits that want anything of the kind: the
+    others get feeds too, and these find nothing
     """
     if options.value_per_hit is None:
         return ndcg
-    cost = np.zeros(len(RUNGS))
-    cost[PERSONAL:] = options.cost_per_personal_feed
-    return hits * options.value_per_hit - cost
+    cost = np.where(rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
+    return hits * options.value_per_hit * wanted[:, None] - cost
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,8 @@ class Evidence:
     unit:    of all gains          chosen_until: where the later periods begin, ISO 8601
     periods: per period, kind and rung the gain over `one_for_all`: does it fade?
     bottom:  per kind what serving by evidence comes to in the later periods
+    merged:  cells of all channels, and of all kinds and channels, for placements of another channel
+             than the log's, or of no kind
     """
 
     unit: str
@@ -124,6 +137,7 @@ class Evidence:
     chosen_until: str
     periods: list[dict[str, Any]]
     bottom: list[dict[str, Any]]
+    merged: list[Weighed] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """For a bundle's manifest."""
@@ -132,23 +146,27 @@ class Evidence:
     @classmethod
     def of_json(cls, told: dict[str, Any]) -> Self:
         """What `as_json` told."""
-        cells = [
-            Weighed(**{**cell, "gains": [Gain(**gain) for gain in cell["gains"]]})
-            for cell in told["cells"]
-        ]
-        return cls(**{**told, "cells": cells})
+        read = {
+            part: [Weighed(**{**cell, "gains": [Gain(**gain) for gain in cell["gains"]]})
+                   for cell in told[part]]
+            for part in ("cells", "merged")
+        }  # fmt: skip
+        return cls(**{**told, **read})
 
     @cached_property
     def _by_key(self) -> dict[tuple[str | None, ...], Weighed]:
-        return {cell.key: cell for cell in self.cells}
+        return {cell.key: cell for cell in [*self.merged, *self.cells]}
 
-    def cell(self, *key: str | None) -> Weighed | None:
-        """The finest cell that there is for names in the order of LEVELS; None: of any."""
-        for level in range(len(LEVELS), -1, -1):
-            wanted = key[:level] + (None,) * (len(LEVELS) - level)
-            if found := self._by_key.get(wanted):
-                return found
-        return None
+    def cell(
+        self, visit: str, kind: str | None, channel: str | None, stage: str, segment: str
+    ) -> Weighed | None:
+        """The finest cell that there is; a kind or channel of which nothing is known is any."""
+        for own in ((kind or ANY, channel or ANY), (kind or ANY, ANY), (ANY, ANY)):
+            if (visit, *own, None, None) in self._by_key:
+                finest = (visit, *own, stage, segment), (visit, *own, stage, None)
+                found = (self._by_key.get(key) for key in (*finest, (visit, *own, None, None)))
+                return next(one for one in found if one is not None)
+        return self._by_key.get((None,) * len(LEVELS))
 
     def ceiling(self, channel: str | None, kind: str | None, segments: Sequence[str]) -> Int8:
         """(2, len(STAGES) + 1, len(segments) + 1) int8: the highest rung that pays there.
@@ -160,34 +178,42 @@ class Evidence:
                  for visit, *rest in product(VISITS, stages, groups)]  # fmt: skip
         return np.array(found, dtype=np.int8).reshape(len(VISITS), len(stages), len(groups))
 
-    def rung(self, *key: str | None) -> int:
+    def rung(
+        self, visit: str, kind: str | None, channel: str | None, stage: str, segment: str
+    ) -> int:
         """Index of the highest rung that pays in the finest cell that there is."""
-        cell = self.cell(*key)
+        cell = self.cell(visit, kind, channel, stage, segment)
         return len(RUNGS) - 1 if cell is None else RUNGS.index(cell.rung)
 
 
-UNKNOWN = "unknown"
+UNKNOWN, ANY = "unknown", "any"
 
 
 def weigh(
     early: Requests, names: Names, options: EvidenceOptions, on_unknown: OnUnknown
 ) -> list[Weighed]:
-    """A verdict for every cell that anybody asked in, and for all above it."""
+    """A verdict for every cell that anybody asked in, and for all above it.
+
+    Each rung is compared with the highest below it that has proved its worth. What is served may be
+    higher, where the evidence leaves it open: steps that are each open can add up to a loss.
+    """
     pairs = list(combinations(range(len(RUNGS)), 2))
     gained = {(high, low): early.cells(early.worth[:, high] - early.worth[:, low])
               for low, high in pairs}  # fmt: skip
     root: Key = (None,) * len(LEVELS)
     found = []
     for key, cell in gained[1, 0].items():
-        rung, gains = 0, []
+        proved, rung, gains = 0, 0, []
         for high in range(1, len(RUNGS)):
-            own = gained[high, rung]
-            gains.append(_gain(own[key], high, rung, options.min_gain))
+            own = gained[high, proved]
+            gains.append(_gain(own[key], high, proved, options.min_gain))
             verdict = gains[-1].verdict
             above = key
             while verdict == "unknown" and on_unknown == "parent" and above != root:
                 above = parent_of(above)
-                verdict = _gain(own[above], high, rung, options.min_gain).verdict
+                verdict = _gain(own[above], high, proved, options.min_gain).verdict
+            if gains[-1].verdict == "climb":
+                proved = high
             if verdict == "climb" or (verdict == "unknown" and on_unknown != "stay"):
                 rung = high
         found.append(
@@ -199,14 +225,18 @@ def weigh(
 def told(key: Key, names: Names) -> Name:
     """A key in words."""
     visit, kind, channel, stage, segment = (
-        None if code is None else UNKNOWN if code < 0 else names[level][code]
+        None if code is None else _NAMED.get(code) or names[level][code]
         for level, code in zip(LEVELS, key, strict=True)
     )
     return visit, kind, channel, stage, segment
 
 
+_NAMED = {-1: UNKNOWN, -2: ANY}
+
+
 def _gain(cell: Cell, rung: int, over: int, least: float) -> Gain:
-    mean, low, high = (round(number, 9) for number in cell.estimate())  # what is 0 is 0
+    told = (0.0, 0.0, 0.0) if cell.mean == cell.scatter == 0 else cell.estimate()  # the same feed
+    mean, low, high = (round(number, 9) for number in told)
     verdict: Verdict = "climb" if low > least else "stay" if high <= least else "unknown"
     return Gain(RUNGS[rung], RUNGS[over], mean, low, high, verdict)
 
@@ -214,7 +244,7 @@ def _gain(cell: Cell, rung: int, over: int, least: float) -> Gain:
 def served(requests: Requests, evidence: Evidence, names: Names) -> Int64:
     """(q,) the rung that the evidence serves to each request."""
     keys = list(zip(*(column.tolist() for column in requests.codes), strict=True))
-    known = {key: evidence.rung(*told(key, names)) for key in set(keys)}
+    known = {key: evidence.rung(*(str(part) for part in told(key, names))) for key in set(keys)}
     return np.array([known[key] for key in keys], dtype=np.int64)
 
 
@@ -224,4 +254,4 @@ def names_of(segments: Sequence[str], channels: Sequence[str]) -> Names:
             "segment": segments}  # fmt: skip
 
 
-KIND = LEVELS.index("kind")  # of a request's codes
+KIND, CHANNEL = LEVELS.index("kind"), LEVELS.index("channel")  # of a request's codes

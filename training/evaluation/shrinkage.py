@@ -24,8 +24,10 @@ import numpy as np
 
 from features.types import Float64, Int64
 
+Measured = tuple[int, int, float, float]  # requests, people, mean, standard error
 Key = tuple[int | None, ...]  # what a cell is of, from the coarsest down; None: of any
 PRIOR_PEOPLE = 10.0
+NOTHING_KNOWN = 1e6  # the variance between people where there is only one
 _GRID = 200  # standard deviations that are weighed
 Z = 1.959964
 
@@ -34,7 +36,8 @@ Z = 1.959964
 class Cell:
     """What was measured in a cell, and what that says together with all others.
 
-    requests, people: how many          mean, error: as measured; NaN where nobody asked
+    requests, people: how many          mean, error: as measured, errors with some of all others'
+    scatter: variance between the cell's own people
     shrunk, spread:   mean and standard deviation of the posterior
     """
 
@@ -43,6 +46,7 @@ class Cell:
     people: int
     mean: float
     error: float
+    scatter: float
     shrunk: float
     spread: float
 
@@ -72,7 +76,7 @@ def shrunken(values: Float64, persons: Int64, codes: Sequence[Int64]) -> dict[Ke
     codes:   per level (q,) int64, from the coarsest down: requests of a cell agree in all of them
     """
     keys = _keys(codes, len(values))
-    measured = _measured(values, persons, keys)
+    measured, own = _measured(values, persons, keys)
     parent = {key: parent_of(key) for key in measured if _depth(key)}
     depth = len(codes)
     spreads = [0.0] * (depth + 1)
@@ -81,7 +85,7 @@ def shrunken(values: Float64, persons: Int64, codes: Sequence[Int64]) -> dict[Ke
             [(parent[key], *measured[key][2:]) for key in measured if _depth(key) == level]
         )
     found = posterior(measured, parent, spreads, depth)
-    return {key: Cell(key, *measured[key], *found[key]) for key in measured}
+    return {key: Cell(key, *measured[key], own[key], *found[key]) for key in measured}
 
 
 def _keys(codes: Sequence[Int64], q: int) -> list[list[Key]]:
@@ -107,22 +111,33 @@ def parent_of(key: Key) -> Key:
 
 def _measured(
     values: Float64, persons: Int64, keys: Sequence[Sequence[Key]]
-) -> dict[Key, tuple[int, int, float, float]]:
-    """Key -> requests, people, mean, standard error."""
-    found: dict[Key, tuple[int, int, float, float]] = {}
-    everybody = 0.0
-    for level in reversed(keys):  # from the finest, whose people are most alike
+) -> tuple[dict[Key, Measured], dict[Key, float]]:
+    """Key -> requests, people, mean, standard error; key -> the variance between its people."""
+    found: dict[Key, Measured] = {}
+    scatters: dict[Key, float] = {}
+    everybody = _within(values, persons, keys)
+    for level in keys:
         names = list(dict.fromkeys(level))
         place = {name: n for n, name in enumerate(names)}
         own = np.array([place[name] for name in level], dtype=np.int64)
         requests, people, mean, scatter = _variance_by_person(values, persons, own)
-        if not found and (people > 1).any():
-            everybody = np.average(scatter, weights=np.maximum(people - 1, 0))
         pooled = (people * scatter + PRIOR_PEOPLE * everybody) / (people + PRIOR_PEOPLE)
         error = np.sqrt(pooled / people)
         for n, name in enumerate(names):
             found[name] = (int(requests[n]), int(people[n]), float(mean[n]), float(error[n]))
-    return found
+            scatters[name] = float(scatter[n])
+    return found, scatters
+
+
+def _within(values: Float64, persons: Int64, keys: Sequence[Sequence[Key]]) -> float:
+    """The mean variance between the people of a cell, of the finest level that has two in one."""
+    for level in reversed(keys):
+        place = {name: n for n, name in enumerate(dict.fromkeys(level))}
+        own = np.array([place[name] for name in level], dtype=np.int64)
+        _, people, _, scatter = _variance_by_person(values, persons, own)
+        if (people > 1).any():
+            return float(np.average(scatter, weights=np.maximum(people - 1, 0)))
+    return NOTHING_KNOWN
 
 
 def _variance_by_person(
@@ -167,7 +182,7 @@ def _level_variance(children: Sequence[tuple[Key, float, float]]) -> float:
 
 
 def posterior(
-    measured: dict[Key, tuple[int, int, float, float]], parent: dict[Key, Key],
+    measured: dict[Key, Measured], parent: dict[Key, Key],
     spreads: Sequence[float], depth: int,
 ) -> dict[Key, tuple[float, float]]:  # fmt: skip
     """Key -> mean and standard deviation, given the variances of the levels.

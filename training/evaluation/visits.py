@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from features.config import KINDS, Config
-from features.online import decayed
 from features.options import Signal
 from features.timelines import Timelines
 from features.types import (
-    DAY_US,
     Bool,
-    Histories,
-    Int8,
     Int16,
     Int64,
     Ragged,
@@ -28,6 +24,7 @@ from features.types import (
 from training.bundle import terms
 from training.catalogue import Catalogue
 from training.evaluation.protocol import KS, Task
+from training.item_facts import UNBORN
 from training.policy import People, kept_away
 from training.queries import Standing
 from training.rankers.base import Queries
@@ -57,6 +54,18 @@ class Channels:
         names = [str(name) for name in told.dictionary.to_pylist()]
         codes = told.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int16)
         return cls(names, codes)
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What there is to show, and what is known of everybody in the log besides what they did.
+
+    consent: (n_persons,) bool, may it be used? None: of everybody, for learning asks for no feed
+    """
+
+    catalogue: Catalogue
+    standing: Standing
+    consent: Bool | None = None
 
 
 @dataclass(frozen=True)
@@ -106,50 +115,62 @@ class Visits:
         first = np.repeat(log.indptr[self.rows] + begins - indptr[:-1], lengths)
         return indptr, first + np.arange(indptr[-1])
 
-    def people(
-        self, log: Timelines, signals: dict[str, Signal], standing: Standing
-    ) -> People:  # fmt: skip
-        """Who asks, with all that was known of them; `standing` is of every person of the log."""
+    def people(self, log: Timelines, signals: dict[str, Signal], shelf: Shelf) -> People:
+        """Who asks, with all that was known of them."""
         indptr, entries = self.entries(log, np.zeros_like(self.asked), self.asked)
         known = replace(
             log, indptr=indptr, items=log.items[entries], signals=log.signals[entries],
             occurred_us=log.occurred_us[entries], sessions=log.sessions[entries],
         )  # fmt: skip
         plain = queries_at(known, self.at_us, signals)
-        own = standing.of(self.rows.astype(np.int32))
+        own = shelf.standing.of(self.rows.astype(np.int32))
         queries = replace(plain, session_start=self.starts, segment=own.segments,
                           stage=own.stages, declared=own.declared)  # fmt: skip
-        everybody = np.ones(len(self), dtype=np.bool_)
-        return People(queries, everybody, ~everybody)
+        nobody = np.zeros(len(self), dtype=np.bool_)
+        return People(
+            queries, ~nobody if shelf.consent is None else shelf.consent[self.rows], nobody
+        )
 
-    def wanted(self, log: Timelines, label: Bool, kinds: Int8, kind: int) -> Ragged:
-        """Each one's distinct items of a kind from the moment of asking to the visit's end."""
+    def wanted(self, log: Timelines, label: Bool, items_asked: Bool) -> Ragged:
+        """Each one's distinct items from the moment of asking to the visit's end.
+
+        label: per signal, is it what the objective wants?        items_asked: (n_items,) of these
+        """
         indptr, entries = self.entries(log, self.asked, self.ends)
         rows, items = row_numbers(indptr), log.items[entries]
-        kept = label[log.signals[entries]] & (kinds[items] == kind)
+        kept = label[log.signals[entries]] & items_asked[items]
         keys = np.unique(rows[kept] * log.n_items + items[kept])
         counts = np.bincount(keys // log.n_items, minlength=len(self))
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return Ragged(indptr, (keys % log.n_items).astype(np.int32))
 
     def task(
-        self, kind: int, log: Timelines, config: Config, shelf: tuple[Catalogue, Standing]
+        self, kind: int | None, log: Timelines, config: Config, shelf: Shelf
     ) -> tuple[Task, Int64]:
-        """The requests for items of a kind, and which rows of these visits they are.
+        """The requests for items of a kind (None: any), and which rows of these visits they are.
 
-        What the shop's rules keep away is not wanted; who then wants nothing does not ask.
+        What the shop's rules keep away is not wanted, nor what did not exist when the last of them
+        asked; who then wants nothing does not ask.
         """
-        catalogue, standing = shelf
+        catalogue = shelf.catalogue
         label = np.array(config.label_signals(), dtype=np.bool_)
-        truth = self.wanted(log, label, catalogue.kinds, kind)
+        born = np.asarray(catalogue.born_us)
+        these = (born <= self.at_us.max(initial=0)) | (born == UNBORN)
+        if kind is not None:
+            these = these & (catalogue.kinds == kind)
+        truth = self.wanted(log, label, these)
         some = np.flatnonzero(np.diff(truth.indptr) > 0)
-        people = self.take(some).people(log, config.signals, standing)
-        items = np.flatnonzero(catalogue.kinds == kind).astype(np.int32)
+        people = self.take(some).people(log, config.signals, shelf)
+        items = np.flatnonzero(these).astype(np.int32)
         rules = terms(config, catalogue, items, max(KS))
         left = truth.take(some).minus(kept_away(people, rules))
         asked = np.flatnonzero(np.diff(left.indptr) > 0)
         task = Task(
-            KINDS[kind], people.take(asked), self.rows[some[asked]], left.take(asked), rules
+            "visit" if kind is None else KINDS[kind],
+            people.take(asked),
+            self.rows[some[asked]],
+            left.take(asked),
+            rules,
         )
         return task, some[asked]
 
@@ -160,9 +181,4 @@ def queries_at(events: Timelines, at_us: Int64, signals: dict[str, Signal]) -> Q
     at_us: (n,) int64
     """
     lengths = np.diff(events.indptr)
-    ages = ((np.repeat(at_us, lengths) - events.occurred_us) / DAY_US).astype(np.float32)
-    weights = decayed(events.signals, ages, signals)
-    histories = Histories(
-        events.indptr, events.items, events.signals, weights, ages, events.n_items
-    )
-    return Queries.plain(histories, lengths, at_us)
+    return Queries.plain(events.histories(np.repeat(at_us, lengths), signals), lengths, at_us)
