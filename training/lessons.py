@@ -37,7 +37,7 @@ from training.slices import (
 ENOUGH = 3000  # requests to learn from; where fewer asked, they are asked at more moments
 MOMENTS = 6  # at most
 STEPS = 336  # of the slice: at the end of each, the live rankers take in what happened in it
-INTERVALS = 42  # of the slice: for each, what people saw in it and what they wanted of that
+INTERVALS = 42  # of the slice: what people want in each, and of what they see in it
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ def _along(
     """Lessons along the slice, the live rankers having taken in what came before each step.
 
     At every step those ask who asked then, as a site is asked: with all that they had done until
-    that moment, this visit included. Where the log has impressions, at every interval what people
-    want of the items that they see in it. At some of them what they want until the slice ends, as a
-    mailing asks, so that a small shop has more to learn from.
+    that moment, this visit included. At every interval: what people want in it, and where the log
+    has impressions, what of the items that they see. At some of them what they want until the slice
+    ends, as a mailing asks, so that a small shop has more to learn from.
     """
     shown = Impressions.of(world.features, world.config.impressions)
     live = followers(cooked.rankers, len(world), len(world))
@@ -107,9 +107,9 @@ def _along(
         now = visits.take((visits.at_us >= begin) & (visits.at_us < end))
         task, _ = now.task(None, world.features.timelines, world.config, shelf)
         yield teacher.lessons(task)
-        if shown is not None and number % (STEPS // INTERVALS) == 0:
+        if number % (STEPS // INTERVALS) == 0:
             until = bounds[min(number + STEPS // INTERVALS, STEPS)]
-            yield from _seen(world, recipe, teacher, shown, (begin, until, parts.blend_us))
+            yield from _soon(world, recipe, teacher, shown, (begin, until, parts.blend_us))
         if number and few > 1 and number % (STEPS // few) == 0:
             mailing = _teacher(world, live, replace(side, live=False), recipe)
             past = past_at(world, begin, people_us=parts.blend_us)
@@ -129,11 +129,11 @@ def _visits(world: World, recipe: Recipe, parts: Cuts) -> Visits:
     return every.take(np.sort(np.random.default_rng(seed).choice(len(every), most, replace=False)))
 
 
-def _seen(
-    world: World, recipe: Recipe, teacher: Teacher, shown: Impressions,
+def _soon(
+    world: World, recipe: Recipe, teacher: Teacher, shown: Impressions | None,
     times: tuple[int, int, int],
 ) -> Iterator[Lessons | None]:  # fmt: skip
-    """What people wanted of what they saw between two moments."""
+    """What people wanted between two moments, and what of the items that they saw."""
     begin, end, people_us = times
     past = past_at(world, begin, people_us=people_us)
     usual = "all" if usual_repeat(world) == "allow" else "discovery"
@@ -141,7 +141,9 @@ def _seen(
     for task in tasks_between(world, past, end):
         if task.name == usual:
             asking = task.drawn(most, recipe.options.seed)
-            yield teacher.lessons(asking, shown.to(asking.rows, begin, end))
+            yield teacher.lessons(asking)
+            if shown is not None:
+                yield teacher.lessons(asking, shown.to(asking.rows, begin, end))
 
 
 def _teacher(
