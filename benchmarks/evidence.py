@@ -44,6 +44,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 EVERYTHING = 10**9
 TOP = len(RUNGS) - 1
 CONFIG: dict[str, Any] = {
+    "shop": {"consent_default": "yes"},
     "sources": {
         "events": {"path": "events.parquet"},
         "items": {"path": "items.parquet"},

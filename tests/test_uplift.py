@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -75,6 +75,7 @@ class TestCuped:
 
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=30))
+    @example([(0.0, 85.89623880113615), (0.0, 85.89623880113615), (1.0, 85.89623880113615)])
     def test_the_mean_stays_and_the_variance_never_grows(self, pairs):
         outcome, before = np.array(pairs).T
         adjusted, cut = cuped(outcome, before)

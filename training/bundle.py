@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Self
@@ -47,6 +46,7 @@ class Bundle:
     segments: (n_persons,) int16, index into the manifest's `segments`, -1 in none
     stages:   (n_persons,) int8, index into STAGES
     declared: what people told us, not yet decayed
+    evidence: for whom a more personal feed pays; None: there was too little to tell
     """
 
     version: str
@@ -63,6 +63,7 @@ class Bundle:
     declared: Declared
     rankers: dict[RankerName, Ranker]
     ladder: list[Step]
+    evidence: Evidence | None = None
 
     @classmethod
     def open(cls, directory: Path) -> Self:
@@ -88,6 +89,7 @@ class Bundle:
             for name in manifest["rankers"]
         }
         rankers = {name: one.bound(stored) for name, one in stored.items()}
+        told = manifest.get("evidence", "it was not asked for")
         return cls(
             version=directory.name,
             manifest=manifest,
@@ -103,6 +105,7 @@ class Bundle:
             declared=arrays.load(Declared, directory / "declared"),
             rankers=rankers,
             ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
+            evidence=None if isinstance(told, str) else Evidence.of_json(told),
         )
 
     def rows(self, ids: Sequence[str]) -> Int32:
@@ -123,12 +126,6 @@ class Bundle:
     def recipe(self) -> Recipe:
         """How this model was made."""
         return Recipe.of_json(self.manifest["recipe"])
-
-    @cached_property
-    def evidence(self) -> Evidence | None:
-        """For whom a more personal feed pays; None: there was too little to tell."""
-        told = self.manifest["evidence"]
-        return None if isinstance(told, str) else Evidence.of_json(told)
 
     def ceiling(self, channel: str | None, kind: Kind | None) -> Int8 | None:
         """The highest rung that pays, as `policy.Terms` has it; None: of any channel or kind."""

@@ -98,7 +98,9 @@ def compare_rungs(
     channels, consent = Channels.of(world.features), np.asarray(world.features.consent)
     shelf = Shelf(world.catalogue, standing_at(world, begin_us), consent)
     every = Visits.between(log, begin_us, end_us, world.config.training.seed)
-    wanted = {str(kind): float(_wanting(every, world, n).mean()) for n, kind in enumerate(KINDS)}
+    some = max(len(every), 1)
+    wanted = {str(kind): float(_wanting(every, world, n).sum()) / some
+              for n, kind in enumerate(KINDS)}  # fmt: skip
     drawn = _drawn(every, world, most)
     lived = followers(cooked.rankers, len(world), len(world))
     ladder = [replace(step, ranker=lived[step.name]) for step in cooked.steps]

@@ -134,7 +134,9 @@ def cuped(outcome: Float64, before: Float64) -> tuple[Float64, float]:
     """
     known = np.isfinite(before)
     x = np.where(known, before, before[known].mean() if known.any() else 0.0)
+    largest = float(np.abs(x).max(initial=0))
     x = x - x.mean() if x.size else x
+    x = np.where(np.abs(x) <= 1e-12 * largest, 0, x)  # all alike but for rounding foretell nothing
     spread, variance = float(x @ x), float(np.var(outcome)) if outcome.size else 0.0
     if spread == 0 or variance == 0:
         return outcome, 0.0
