@@ -64,6 +64,7 @@ def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, A
     database = f"sqlite:///{home.tracking_database}"
     for what, where in {
         "all rankers": f"{demo.tool('feeds')} train -c {path}",
+        "does it pay": f"{demo.tool('feeds')} report evidence -c {path}",
         "the service": f"{url}/feed",
         "a feed": curl,
         "API docs": f"{url}/",
