@@ -26,6 +26,10 @@ HomePath = Annotated[
     Path | None,
     typer.Option("--home", help="where everything is kept; default: .feeds beside the config"),
 ]
+ModelName = Annotated[
+    str | None,
+    typer.Option("--model", help="a version or `champion`; default: the champion, else the newest"),
+]
 HERE = Path("feeds.yaml")
 
 
@@ -157,10 +161,7 @@ def train(
 def evaluate(
     config: ConfigPath = HERE,
     home: HomePath = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
-    ] = None,
+    model: ModelName = None,
     truth: Annotated[
         Path | None, typer.Option(help="Parquet of person_id, item_id: what they chose")
     ] = None,
@@ -249,10 +250,7 @@ def rank(
     config: ConfigPath = HERE,
     home: HomePath = None,
     size: Annotated[int, typer.Option(min=1)] = 20,
-    model: Annotated[
-        str | None,
-        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
-    ] = None,
+    model: ModelName = None,
     rung: Annotated[str | None, typer.Option(help="no higher than this rung")] = None,
     ranker: Annotated[str | None, typer.Option(help="let this one speak first")] = None,
     repeat: Annotated[
@@ -296,35 +294,16 @@ def audience(
     size: Annotated[int, typer.Option(min=1, help="customers for each, at most")] = 1000,
     config: ConfigPath = HERE,
     home: HomePath = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="a version or `champion`; default: the champion, else the newest"),
-    ] = None,
+    model: ModelName = None,
 ) -> None:
     """For items or categories: the customers most likely to care, everybody for one of them."""
-    from command import show
-    from training.audience import Target, check, write
-    from training.audience import audience as find
+    from command.audience import find
     from training.bundle import open_bundle
 
     if not item and not category:
         raise typer.BadParameter("name what it is about: --item ID or --category PATH")
-    check(out)
     _, _, place = _shop(config, home)
-    bundle = open_bundle(place, model)
-    targets = [Target.item(bundle, one) for one in dict.fromkeys(item or [])]
-    targets += [Target.category(bundle, one) for one in dict.fromkeys(category or [])]
-    with show.progress_bar() as progress:
-        found = find(bundle, targets, size, progress)
-    write(found, out)
-    for target in targets:
-        rows = found.table["target"].to_pylist().count(target.name)
-        show.console.print(f"{target.name}: {rows:,} customers")
-    for why, people in found.left_out.items():
-        show.console.print(f"left out, {why}: {people:,}", style="dim")
-    show.console.print(f"model {bundle.version} → {out}")
-    show.console.print("who may be mailed is not looked at here: join it with consent_email",
-                       style="yellow")  # fmt: skip
+    find(open_bundle(place, model), item or [], category or [], size, out)
 
 
 @app.command()

@@ -110,7 +110,7 @@ class Moment:
         config, world = self.world.config, self.world
         rules = terms(config, world.catalogue, slice(0, len(world)), max(KS))
         people = _strangers(self, given)
-        truth = _without(Ragged.of(rest), kept_away(people, rules), len(world))
+        truth = Ragged.of(rest).minus(kept_away(people, rules))
         asked = np.flatnonzero(np.diff(truth.indptr) > 0)
         asked = _some(asked, config.training.test_people, config.training.seed)
         who = np.full(asked.size, -1, dtype=np.int64)
@@ -138,14 +138,6 @@ def _visits(log: Timelines, cut_us: int) -> list[tuple[int, int]]:
     end = np.append(begin[1:], len(rows))
     kept = (log.occurred_us[begin] >= cut_us) & (end - begin > 1)
     return list(zip(begin[kept].tolist(), end[kept].tolist(), strict=True))
-
-
-def _without(left: Ragged, right: Ragged, n_items: int) -> Ragged:
-    """`left` row by row without the values of `right`."""
-    keys, other = (row_numbers(r.indptr) * n_items + r.values for r in (left, right))
-    kept = ~np.isin(keys, other)
-    counts = np.bincount(row_numbers(left.indptr)[kept], minlength=len(left))
-    return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]), left.values[kept])
 
 
 def _some(rows: Int64, limit: int, seed: int) -> Int64:

@@ -10,12 +10,12 @@ import numpy as np
 
 from benchmarks.quality.moments import Moment
 from benchmarks.quality.peers.base import SIZE, best
-from features.online import decayed
 from features.split import leave_last_out
 from features.timelines import Timelines
-from features.types import DAY_US, Float32, Histories, Int32, Int64, Ragged, row_numbers
+from features.types import DAY_US, Float32, Int32, Int64, Ragged, row_numbers
 from training.bundle import terms
 from training.evaluation.protocol import Task
+from training.evaluation.visits import queries_at
 from training.past import Past
 from training.policy import People, kept_away
 from training.rankers.base import Queries
@@ -59,7 +59,7 @@ class Replay:
         world, log = self.moment.world, self.moment.world.features.timelines
         theirs = log.take(self.rows)
         seen = theirs.where(theirs.occurred_us < np.repeat(self.at_us, np.diff(theirs.indptr)))
-        people = _everybody(_queries(seen, self.at_us, world))
+        people = _everybody(queries_at(seen, self.at_us, world.config.signals))
         rules = terms(world.config, world.catalogue, slice(0, len(world)), SIZE)
         truth = Ragged.of(list(log.items[self.entries][:, None]))
         return Task("replay", people, self.rows, truth, rules)
@@ -125,7 +125,7 @@ def leave_one_out(world: World) -> Moment:
     asked = np.flatnonzero((np.diff(split.past.indptr) > 0) & (np.diff(split.future.indptr) > 0))
     future, given = split.future.take(asked), split.past.take(asked)
     at_us = future.occurred_us  # one event a row
-    people = _everybody(_queries(given, at_us, world))
+    people = _everybody(queries_at(given, at_us, world.config.signals))
     rules = terms(config, world.catalogue, slice(0, len(world)), SIZE)
     task = Task("leave one out", people, asked, Ragged(future.indptr, future.items), rules)
     task = task.drawn(config.training.test_people, config.training.seed)
@@ -142,17 +142,6 @@ def _first_ones(world: World) -> Timelines:
     kept = ~rules.keeps_away.any(axis=0)[rules.kinds[log.items]]
     kept[first] = True
     return log.where(kept)
-
-
-def _queries(events: Timelines, at_us: Int64, world: World) -> Queries:
-    """A query a row, each asked at a moment of its own, after the last of its events."""
-    lengths = np.diff(events.indptr)
-    ages = ((np.repeat(at_us, lengths) - events.occurred_us) / DAY_US).astype(np.float32)
-    weights = decayed(events.signals, ages, world.config.signals)
-    histories = Histories(
-        events.indptr, events.items, events.signals, weights, ages, events.n_items
-    )
-    return Queries.plain(histories, lengths, at_us)
 
 
 def _everybody(queries: Queries) -> People:

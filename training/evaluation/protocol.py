@@ -92,7 +92,7 @@ def tasks(
     for name, repeat in repeats.items():
         people, truth = (visitors, found) if name == "session" else (past, chosen)
         rules = terms(config, catalogue, everything, max(KS), repeat=repeat)
-        left = _minus(truth, kept_away(people, rules), len(catalogue))
+        left = truth.minus(kept_away(people, rules))
         asked = np.flatnonzero(np.diff(left.indptr) > 0)
         who = (visiting if name == "session" else known)[asked]
         made.append(Task(name, people.take(asked), who, left.take(asked), rules))
@@ -203,11 +203,6 @@ def _distinct(timelines: Timelines, kept: Bool) -> Ragged:
     chosen = timelines.where(kept)
     keys = np.unique(row_numbers(chosen.indptr) * chosen.n_items + chosen.items)
     return _ragged(keys, len(chosen), chosen.n_items)
-
-
-def _minus(left: Ragged, right: Ragged, n_items: int) -> Ragged:
-    keys, other = (row_numbers(r.indptr) * n_items + r.values for r in (left, right))
-    return _ragged(np.setdiff1d(keys, other), len(left), n_items)
 
 
 def _ragged(keys: Int64, rows: int, n_items: int) -> Ragged:
