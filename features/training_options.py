@@ -102,13 +102,13 @@ class SequenceOptions(Section):
 
     factors: Count = 64
     layers: Count = 2
-    heads: Count = 1  # must divide the factors
+    heads: Count = 4  # must divide the factors
     length: int = Field(default=50, ge=2)  # newest items of a history that it reads
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    learning_rate: Above0 = 6e-3  # at its highest: it rises for some steps, then falls to 0
+    learning_rate: Above0 = 3e-3  # at its highest: it rises for some steps, then falls to 0
     batch: Count = 800  # places of histories, each with its next item, per step
     negatives: Count = 1024  # per batch; up to 5,000 items it needs none: all are looked at
-    epochs: Count = 12  # at most; it stops when the past's own last items are told no better
+    epochs: Count = 24  # at most; it stops when the past's own last items are told no better
     steps: Count = 2_000  # more epochs than that where they come to fewer steps: on a small log
     minutes: Above0 = 1.2  # at most, per fit
 

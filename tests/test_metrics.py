@@ -242,7 +242,7 @@ def test_every_metric_is_what_trec_eval_says(k):
 
 def test_judging_gives_every_metric_for_each_person_and_value_where_it_is_known():
     plain = protocol.judge(FEEDS, TRUTH, name="als", task="all", n_items=10).values
-    valued = protocol.judge(FEEDS, TRUTH, name="als", task="all", n_items=10, value=VALUE).values
+    valued = plain | protocol.captured(FEEDS, protocol.Priced(TRUTH, VALUE))
     names = {"recall", "precision", "ndcg", "mrr", "map", "hit_rate"}
     more = {"value_ndcg", "value_share", "value"}
     assert set(plain) == {f"{name}_at_{k}" for name in names for k in (10, 20)}

@@ -28,7 +28,15 @@ from training.rankers.onnx_model import OnnxModel
 from training.rankers.sequence import SequenceRanker, gap_buckets, reading
 
 SMALL = SequenceOptions(
-    factors=16, layers=1, length=6, dropout=0.0, batch=50, epochs=20, steps=1, learning_rate=0.01
+    factors=16,
+    heads=1,
+    layers=1,
+    length=6,
+    dropout=0.0,
+    batch=50,
+    epochs=20,
+    steps=1,
+    learning_rate=0.01,
 )
 ROUND = np.random.default_rng(0).integers(0, 10, 60)  # where each person enters the round
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,20 +18,17 @@ from features.home import Home, Progress, part_of, silent
 from features.training_options import RankerName
 from features.types import from_us
 from training import bundle as bundles
-from training.bundle import alone
 from training.cooking import Cooked, cook, forget_fits
 from training.evaluation import protocol, slices
 from training.evaluation.bottom_line import evidence_of
 from training.evaluation.evidence import Evidence
 from training.evaluation.ladder import Gain, choose_ladder, gains_of
-from training.evaluation.protocol import Outcome
+from training.judging import describe_feeds, judge_all
 from training.lessons import Blended, learn_blend
 from training.plots import comparison
-from training.policy import Step
-from training.rankers.base import Ranker
 from training.rankers.blend import BlendForest
 from training.recipe import FLOOR, Recipe
-from training.rungs import compare_rungs
+from training.rungs import Survey, compare_rungs
 from training.slices import Cuts, World, cuts, past_at, tasks_between, usual_repeat
 from training.tuning import Bench, Tried, tune
 
@@ -49,6 +46,7 @@ class Measured:
     gains:   what each ranker gains over recent popularity, on the blend's slice
     ladder:  chosen by the gains
     evidence: for whom a more personal feed pays, or why nothing is known of that
+    survey:  what the evidence rests on
     """
 
     cuts: Cuts
@@ -57,6 +55,7 @@ class Measured:
     gains: list[Gain]
     ladder: list[tuple[Rung, RankerName]]
     evidence: Evidence | str = "evidence: it was not asked for"
+    survey: Survey | None = None
 
     @property
     def cut(self) -> datetime:
@@ -165,28 +164,14 @@ def measure(world: World, learned: Learned, parts: Cuts, progress: Progress = si
     asked = tasks_between(world, past)
     outcomes = judge_all(asked, cooked, len(world))
     outcomes += [protocol.evaluate(cooked.steps, "policy", task, len(world)) for task in asked]
+    describe_feeds(outcomes, asked, past)
     options = config.training
     rows = protocol.summary(outcomes, options.bootstrap_draws, options.seed)
     divided = slices.rows(outcomes, asked, slices.Groups.of(world, past))
     survey = compare_rungs(world, cooked, parts.test_us, options.evidence.requests,
                            part_of(progress, 0.85, 1.0))  # fmt: skip
     found = evidence_of(survey, config)
-    return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder, found)
-
-
-def judge_all(asked: Sequence[protocol.Task], cooked: Cooked, n_items: int) -> list[Outcome]:
-    """Every ranker on every task, its feeds filled by recent popularity as they would be served."""
-    return [
-        protocol.evaluate(filled(name, cooked.rankers), name, task, n_items)
-        for task in asked
-        for name in cooked.rankers
-    ]
-
-
-def filled(name: RankerName, fitted: Mapping[RankerName, Ranker]) -> list[Step]:
-    """A ladder for one ranker, filled by the floor as it would be when served."""
-    rest = [] if name == FLOOR else alone(FLOOR, fitted[FLOOR])
-    return alone(name, fitted[name]) + rest
+    return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder, found, survey)
 
 
 def _saved(
@@ -203,6 +188,8 @@ def _saved(
     }
     try:
         bundles.save(scratch, features, config, served.rankers, learned.recipe, about)
+        if measured.survey is not None:
+            measured.survey.save(scratch)
         number = tracker.record(
             scratch,
             params=_params(learned, served, features),

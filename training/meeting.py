@@ -24,12 +24,11 @@ from training.cooking import Cooked, cook
 from training.evaluation import metrics, protocol
 from training.evaluation.contest import Check, covers, not_worse
 from training.evaluation.protocol import KS, Outcome, Task
-from training.jobs import filled
+from training.judging import Contender, filled
 from training.past import Past
 from training.policy import People, Step, decide, kept_away, known_of, seen_by
 from training.queries import queries_for
 from training.rankers.base import Allowed
-from training.rankers.blend import BlendRanker
 from training.recipe import FLOOR, Recipe
 from training.slices import World, past_at, tasks_between, usual_repeat
 
@@ -141,9 +140,8 @@ def _meet(
 
 
 def _cooked(model: Bundle, world: World, past: Past, progress: Progress) -> Cooked:
-    blend = model.rankers.get("blend")
-    forest = blend.forest if isinstance(blend, BlendRanker) else None
-    return cook(model.recipe, past, world.home, progress, forest)
+    one = Contender.of(model)
+    return cook(one.recipe, past, world.home, progress, one.forest)
 
 
 def _feeds(steps: Sequence[Step], asked: Sequence[Task], world: World) -> dict[str, Outcome]:

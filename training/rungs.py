@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
+from features import arrays
 from features.config import KINDS, RUNGS
 from features.home import Progress, silent
 from features.people_at import people_at
@@ -28,6 +30,7 @@ from training.slices import World, standing_at, take_in
 STEP_US = DAY_US // 8  # at the end of each the live rankers take in what happened in it
 STEPS = (32, 240)  # at least and at most
 CHUNK = 512  # people asking at once: bounds memory to CHUNK x n_items floats
+KEPT = "survey"  # directory of a bundle
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,15 @@ class Survey:
     days: float
     begin_us: int
     end_us: int
+
+    def save(self, bundle: Path) -> None:
+        """Keep it with a bundle, so that evidence can be weighed again by other options."""
+        arrays.save(self, bundle / KEPT)
+
+
+def survey_of(bundle: Path) -> Survey | None:
+    """What was asked when the bundle in this directory was trained; None: nobody asked."""
+    return arrays.load(Survey, bundle / KEPT) if (bundle / KEPT).exists() else None
 
 
 def compare_rungs(

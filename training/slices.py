@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from features.split import cut_for_test, time_split
 from features.types import row_numbers
 from training.catalogue import Catalogue
 from training.evaluation import protocol
+from training.evaluation.worth import Worth
 from training.fitting.device import device_named
 from training.item_facts import ItemFacts
 from training.past import Past
@@ -55,6 +57,11 @@ class World:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @cached_property
+    def worth(self) -> Worth | None:
+        """What every event was worth, if the log says so of any."""
+        return Worth.of(self.features, self.config)
 
 
 def cuts(config: Config, features: FeatureSet) -> Cuts:
@@ -97,11 +104,21 @@ def tasks_between(world: World, past: Past, until_us: int | None = None) -> list
 
     until_us: None is the end of the log
     """
-    split = time_split(world.features.timelines, past.as_of_us)
+    log = world.features.timelines
+    split = time_split(log, past.as_of_us)
+    end_us = int(log.occurred_us.max(initial=0)) + 1
     if until_us is not None:
-        future = split.future
+        future, end_us = split.future, until_us
         split = replace(split, future=future.where(future.occurred_us < until_us))
-    return protocol.tasks(split, world.config, world.catalogue, past.standing)
+    found = protocol.tasks(split, world.config, world.catalogue, past.standing)
+    return [_priced(world, task, past.as_of_us, end_us) for task in found]
+
+
+def _priced(world: World, task: protocol.Task, begin_us: int, end_us: int) -> protocol.Task:
+    """The task with what came of it in money or seconds; of people within a visit nothing is."""
+    if world.worth is None or task.name == "session":
+        return task
+    return replace(task, priced=world.worth.priced(task, world.features, begin_us, end_us))
 
 
 def usual_repeat(world: World) -> str:

@@ -15,17 +15,15 @@ from functools import cached_property
 
 import numpy as np
 
-from features.split import session_next_item
 from features.timelines import Timelines
 from features.types import Bool, Int32, Int64, Ragged, row_numbers
 from training.bundle import terms
+from training.evaluation.occasions import next_in_session
 from training.evaluation.protocol import KS, Task
 from training.past import Past
 from training.policy import People, kept_away
 from training.queries import queries_for
 from training.slices import World, past_at, tasks_between
-
-PER_SESSION = 3  # places of a visit at most for the task `next`
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,8 @@ class Moment:
         made = {task.name: task for task in usual if task.name != "session"}
         made["session"] = self._task("session", *self._halves())
         if "all" not in made:
-            made["next"] = self._task("next", *self._next())
+            found = next_in_session(self.world, self.past, self.until_us)
+            made |= {task.name: task for task in found.tasks}
         return {name: task for name, task in made.items() if len(task.people)}
 
     @property
@@ -94,16 +93,6 @@ class Moment:
             given.append(log.items[known][self._liked[log.signals[known]]])
             rest.append(np.unique(log.items[later][self._wanted[log.signals[later]]]))
         return given, rest
-
-    def _next(self) -> tuple[list[Int32], list[Int32]]:
-        """What came before some places of the visits of the slice, and what came there."""
-        log = self._until
-        found = session_next_item(
-            log, self.cut_us, wanted=self._wanted, per_session=PER_SESSION, seed=self.past.seed
-        )
-        begin = log.indptr[found.rows]
-        spans = zip(begin + found.session_starts, begin + found.positions, strict=True)
-        return [log.items[a:b] for a, b in spans], list(found.items[:, None])
 
     def _task(self, name: str, given: list[Int32], rest: list[Int32]) -> Task:
         """Strangers with a session, and what they want that may be shown to them."""

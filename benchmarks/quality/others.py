@@ -10,13 +10,11 @@ import numpy as np
 
 from benchmarks.quality.moments import Moment
 from benchmarks.quality.peers.base import SIZE, best
-from features.split import leave_last_out
-from features.timelines import Timelines
 from features.types import DAY_US, Float32, Int32, Int64, Ragged, row_numbers
 from training.bundle import terms
+from training.evaluation.occasions import last_left_out
 from training.evaluation.protocol import Task
 from training.evaluation.visits import queries_at
-from training.past import Past
 from training.policy import People, kept_away
 from training.rankers.base import Queries
 from training.slices import World
@@ -112,36 +110,10 @@ def _popular(
 
 
 def leave_one_out(world: World) -> Moment:
-    """Everybody's last event is wanted, all before it is known: only to compare sequence models.
-
-    Each is asked at the moment of that event, as a request would be. Where the config shows nothing
-    again that a person had, only the first event of a person on an item counts.
-    """
-    config, log = world.config, _first_ones(world)
-    split = leave_last_out(log)
-    past = Past.plain(
-        split.past, split.cut_us, config.signals, world.items, seed=config.training.seed
-    )
-    asked = np.flatnonzero((np.diff(split.past.indptr) > 0) & (np.diff(split.future.indptr) > 0))
-    future, given = split.future.take(asked), split.past.take(asked)
-    at_us = future.occurred_us  # one event a row
-    people = _everybody(queries_at(given, at_us, world.config.signals))
-    rules = terms(config, world.catalogue, slice(0, len(world)), SIZE)
-    task = Task("leave one out", people, asked, Ragged(future.indptr, future.items), rules)
-    task = task.drawn(config.training.test_people, config.training.seed)
-    return Moment(world, split.cut_us, split.cut_us + 1, past, {task.name: task})
-
-
-def _first_ones(world: World) -> Timelines:
-    """The positive events; of a person and an item that may not be shown again the first alone."""
-    log = world.features.timelines
-    liked = np.array([s.weight > 0 for s in world.config.signals.values()])
-    log = log.where(liked[log.signals])
-    rules = terms(world.config, world.catalogue, slice(0, len(world)), SIZE)
-    _, first = np.unique(row_numbers(log.indptr) * log.n_items + log.items, return_index=True)
-    kept = ~rules.keeps_away.any(axis=0)[rules.kinds[log.items]]
-    kept[first] = True
-    return log.where(kept)
+    """Everybody's last event is wanted, all before it is known."""
+    found = last_left_out(world)
+    asked = {task.name: task for task in found.tasks}
+    return Moment(world, found.past.as_of_us, found.past.as_of_us + 1, found.past, asked)
 
 
 def _everybody(queries: Queries) -> People:

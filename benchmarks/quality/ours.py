@@ -16,7 +16,8 @@ from features.types import Int32
 from training.cooking import cook
 from training.evaluation.protocol import CHUNK, Task
 from training.fitting import fit
-from training.jobs import filled, learn
+from training.jobs import learn
+from training.judging import filled
 from training.policy import Step, decide
 from training.rankers import RANKERS
 from training.recipe import FLOOR

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from features.config import Rung
-from features.training_options import RankerName
+from features.training_options import RANKER_NAMES, RankerName
 from training.evaluation import metrics
-from training.evaluation.protocol import Judged, Outcome
+from training.evaluation.protocol import Outcome
 from training.rankers import RANKERS
 
 METRIC = "ndcg_at_20"
@@ -54,16 +54,17 @@ def gains_of(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) ->
         if FLOOR not in mine:
             continue
         drawn = metrics.draws(len(mine[FLOOR]), count, seed)
-        for name, values in mine.items():
-            if name != "policy" and name != FLOOR and rung in rungs_of(name):
+        for name in RANKER_NAMES:
+            if name in mine and name != FLOOR and rung in rungs_of(name):
+                values = mine[name]
                 gap = metrics.interval(values - mine[FLOOR], drawn)
                 found.append(Gain(rung, name, task, len(values), gap.mean, gap.low, gap.high))
     return found
 
 
-def rungs_of(name: Judged) -> tuple[Rung, ...]:
+def rungs_of(name: RankerName) -> tuple[Rung, ...]:
     """Where a ranker can speak: what it needs to know is known there."""
-    kind = None if name == "policy" else RANKERS[name]
+    kind = RANKERS[name]
     if getattr(kind, "by_segment", False):
         return ("segment",)
     if getattr(kind, "only_had", False):

@@ -21,8 +21,7 @@ import numpy as np
 from features.config import Config
 from features.split import Split
 from features.timelines import Timelines
-from features.training_options import RankerName
-from features.types import Bool, Float64, Int32, Int64, Ragged, row_numbers
+from features.types import Bool, Float64, Int32, Int64, Ragged, gather, row_numbers
 from training.bundle import terms
 from training.catalogue import Catalogue
 from training.evaluation import metrics
@@ -30,9 +29,29 @@ from training.policy import People, Step, Terms, decide, kept_away
 from training.queries import Standing, queries_for
 
 KS = (10, 20)
-Judged = RankerName | Literal["policy"]  # whose feeds are judged
 Repeat = Literal["allow", "exclude"]
 CHUNK = 512  # people scored at once: bounds memory to CHUNK x n_items floats
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What people went on to want of what is worth anything: a row a person, who may have none.
+
+    value: (len(truth.values),) float64, money or seconds, above 0
+    """
+
+    truth: Ragged
+    value: Float64
+
+    def take(self, rows: Int64) -> Priced:
+        """Of the named people."""
+        indptr, entries = gather(self.truth.indptr, rows)
+        return Priced(Ragged(indptr, self.truth.values[entries]), self.value[entries])
+
+    def minus(self, away: Ragged) -> Priced:
+        """Row by row without the items that the row of `away` has."""
+        kept = ~self.truth.within(away)
+        return Priced(self.truth.minus(away), self.value[kept])
 
 
 @dataclass(frozen=True)
@@ -44,11 +63,13 @@ class Task:
     rows: Int64  # of the log, who each of them is
     truth: Ragged
     terms: Terms
+    priced: Priced | None = None  # None: no value is known
 
     def take(self, rows: Int64) -> Task:
         """The same task for the named people of it."""
         return replace(self, people=self.people.take(rows), rows=self.rows[rows],
-                       truth=self.truth.take(rows))  # fmt: skip
+                       truth=self.truth.take(rows),
+                       priced=self.priced and self.priced.take(rows))  # fmt: skip
 
     def drawn(self, most: int, seed: int) -> Task:
         """At most `most` of its people, drawn by the seed, in their order."""
@@ -60,13 +81,16 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one ladder did on one task: per-person values by metric, coverage, and the feeds.
+    """How one ladder did on one task.
 
-    feeds: (n, size) int32, best first, -1 where a feed is over
+    name:     of a ranker, or `policy`
+    values:   by metric (n,) per person, NaN where it says nothing of that person
+    coverage: and what else is one number for all feeds together
+    feeds:    (n, size) int32, best first, -1 where a feed is over
     """
 
     task: str
-    name: Judged
+    name: str
     values: dict[str, Float64]
     coverage: dict[str, float]
     feeds: Int32
@@ -99,23 +123,21 @@ def tasks(
     return [task for task in made if len(task.people)]
 
 
-def evaluate(ladder: Sequence[Step], name: Judged, task: Task, n_items: int) -> Outcome:
+def evaluate(ladder: Sequence[Step], name: str, task: Task, n_items: int) -> Outcome:
     """Feeds for everybody in the task, judged."""
     parts = [
         decide(ladder, task.people.take(rows), task.terms).items
         for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
     ]
-    return judge(np.concatenate(parts), task.truth, name=name, task=task.name, n_items=n_items)
+    feeds = np.concatenate(parts)
+    found = judge(feeds, task.truth, name=name, task=task.name, n_items=n_items)
+    if task.priced is not None:
+        found.values.update(captured(feeds, task.priced))
+    return found
 
 
-def judge(
-    feeds: Int32, truth: Ragged, *, name: Judged, task: str, n_items: int,
-    value: Float64 | None = None,
-) -> Outcome:  # fmt: skip
-    """Metrics of given feeds (n, size) against `truth`, and of the `value` that they capture.
-
-    value: (len(truth.values),), what each wanted item is worth, above 0; see `metrics.gains`
-    """
+def judge(feeds: Int32, truth: Ragged, *, name: str, task: str, n_items: int) -> Outcome:
+    """Metrics of given feeds (n, size) against `truth`."""
     hit, wanted = metrics.hits(feeds, truth), np.diff(truth.indptr)
     values: dict[str, Float64] = {}
     for k in KS:
@@ -125,14 +147,26 @@ def judge(
         values[f"mrr_at_{k}"] = metrics.reciprocal_rank(hit, k)
         values[f"map_at_{k}"] = metrics.average_precision(hit, wanted, k)
         values[f"hit_rate_at_{k}"] = metrics.hit_rate(hit, k)
-    if value is not None:
-        gain = metrics.gains(feeds, truth, value)
-        for k in KS:
-            values[f"value_ndcg_at_{k}"] = metrics.value_ndcg(gain, truth, value, k)
-            values[f"value_share_at_{k}"] = metrics.value_share(gain, truth, value, k)
-            values[f"value_at_{k}"] = metrics.value_captured(gain, k)
     covered = {f"coverage_at_{k}": metrics.coverage(feeds, n_items, k) for k in KS}
     return Outcome(task, name, values, covered, feeds)
+
+
+def captured(feeds: Int32, priced: Priced) -> dict[str, Float64]:
+    """By metric (n,): what the feeds would have caught of it; NaN for who wanted nothing priced."""
+    some = np.flatnonzero(np.diff(priced.truth.indptr) > 0)
+    part = priced.take(some)
+    gain = metrics.gains(feeds[some], part.truth, part.value)
+    values: dict[str, Float64] = {}
+    for k in KS:
+        found = {
+            f"value_ndcg_at_{k}": metrics.value_ndcg(gain, part.truth, part.value, k),
+            f"value_share_at_{k}": metrics.value_share(gain, part.truth, part.value, k),
+            f"value_at_{k}": metrics.value_captured(gain, k),
+        }
+        for name, own in found.items():
+            values[name] = np.full(len(feeds), np.nan)
+            values[name][some] = own
+    return values
 
 
 def summary(outcomes: Sequence[Outcome], count: int, seed: int) -> list[dict[str, object]]:
@@ -145,10 +179,14 @@ def summary(outcomes: Sequence[Outcome], count: int, seed: int) -> list[dict[str
             drawn[one.task] = metrics.draws(people, count, seed)
         about = {"task": one.task, "name": one.name, "people": people}
         for metric, values in one.values.items():
+            if np.isnan(values).all():
+                continue
             found = metrics.interval(values, drawn[one.task])
             rows.append({**about, "metric": metric, "mean": found.mean, "low": found.low,
                          "high": found.high})  # fmt: skip
         for metric, value in one.coverage.items():
+            if np.isnan(value):
+                continue
             rows.append({**about, "metric": metric, "mean": value, "low": None, "high": None})
     return rows
 

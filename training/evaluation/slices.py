@@ -16,7 +16,7 @@ from features.lifecycle import STAGES
 from features.people_at import people_at
 from features.timelines import Timelines
 from features.types import Bool, Int64, Ragged, row_numbers
-from training.evaluation.protocol import Judged, Outcome, Task, judge
+from training.evaluation.protocol import Outcome, Task, judge
 
 if TYPE_CHECKING:
     from training.past import Past
@@ -73,7 +73,7 @@ def demand(log: Timelines) -> dict[str, Bool]:
 
 def rows(
     outcomes: Sequence[Outcome], tasks: Sequence[Task], groups: Groups,
-    names: Sequence[Judged] = ("policy", "popularity"),
+    names: Sequence[str] = ("policy", "popularity"),
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row per task, ranker, group and metric: task, name, slice, value, metric, people, mean.
 
