@@ -168,23 +168,31 @@ def evaluate(
     people: Annotated[
         Path | None, typer.Option(help="Parquet of person_id and optionally recent")
     ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="split | weeks | leave-last-out | session-next: judge anew")
+    ] = None,
+    weeks: Annotated[int, typer.Option(min=1, help="with --by weeks: the last so many")] = 4,
+    refit: Annotated[bool, typer.Option("--refit", help="anew before each week")] = False,
+    against: Annotated[
+        str, typer.Option(help="a ranker, `policy up to RUNG` or another model, to compare with")
+    ] = "popularity",
+    slices: Annotated[bool, typer.Option("--slices", help="by stage, segment, kind …")] = False,
+    out: Annotated[Path | None, typer.Option(help="all metrics as .parquet or .csv")] = None,
 ) -> None:
-    """How a model did: on its time split, or on people and truth of your own."""
-    from command import show
-    from training.batch import judge_people
-    from training.bundle import open_bundle
+    """How a model did: as it was trained, judged anew, or on people and truth of your own."""
+    from command import evaluate as judging
 
-    _shop_config, _base, place = _shop(config, home)
-    bundle = open_bundle(place, model)
-    show.console.print(f"model {bundle.version}")
-    if truth is None and people is None:
-        show.split(bundle.manifest["summary"], bundle.manifest["test_from"])
-        return
-    if truth is None or people is None:
+    shop, base, place = _shop(config, home)
+    if (truth is None) != (people is None):
         raise typer.BadParameter("give --truth and --people together")
-    with show.progress_bar() as progress:
-        rows = judge_people(bundle, people, truth, progress)
-    show.comparison(rows, "Feeds of this model against the given truth.")
+    if truth is not None and people is not None:
+        judging.evaluate_given(place, model, people, truth)
+    elif by or slices or out:
+        _one_of(by, judging.By, "--by")
+        asked = judging.Asked(by or "split", weeks, refit, against, slices, out)  # type: ignore[arg-type]
+        judging.evaluate_by(asked, shop, base, place, model)
+    else:
+        judging.evaluate_stored(place, model)
 
 
 @app.command()
@@ -315,11 +323,17 @@ def report(
         str | None,
         typer.Option(help="of evidence: a version or `champion`; default: the champion"),
     ] = None,
+    days: Annotated[
+        int | None,
+        typer.Option(min=1, max=366, help="of uplift: how long each person counts; default: 14"),
+    ] = None,
 ) -> None:
-    """What the log looks like, or for whom a personal feed pays: tables here and an HTML page."""
+    """The log, for whom a personal feed pays, or what experiments show: tables and an HTML page."""
     _one_of(what, ("data", "evidence", "uplift", "fallbacks"), "report")
     if model is not None and what != "evidence":
         raise typer.BadParameter("--model goes with `feeds report evidence`")
+    if days is not None and what != "uplift":
+        raise typer.BadParameter("--days goes with `feeds report uplift`")
     shop, base, place = _shop(config, home)
     if what == "data":
         from command.report import data_report
@@ -329,8 +343,13 @@ def report(
         from command.evidence import evidence_report
 
         evidence_report(base.resolve().name, place, model)
+    elif what == "uplift":
+        from command.uplift import uplift_report
+
+        uplift_report(shop, base, place, days)
     else:
-        raise ValueError(f"there is no `feeds report {what}` yet; there are data and evidence")
+        raise ValueError("there is no `feeds report fallbacks` yet; there are data, evidence and "
+                         "uplift")  # fmt: skip
 
 
 @app.command()

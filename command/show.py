@@ -37,6 +37,8 @@ _ABOUT = {
     "all": "all: everything people with a past went on to choose",
     "discovery": "discovery: only what they had not had before",
     "session": "session: the past hidden; half of what each did seen, the rest to be found",
+    "next": "next: the past hidden; what came next at a few places of each visit",
+    "leave one out": "leave one out: everybody's last event, all before it known",
 }
 
 

@@ -99,10 +99,13 @@ def standing_at(world: World, moment_us: int) -> Standing:
     return past.standing.of(np.where(known, np.arange(len(known)), -1).astype(np.int32))
 
 
-def tasks_between(world: World, past: Past, until_us: int | None = None) -> list[protocol.Task]:
+def tasks_between(
+    world: World, past: Past, until_us: int | None = None, standing: Standing | None = None
+) -> list[protocol.Task]:
     """The tasks of those who asked right after `past`, and what they wanted before `until_us`.
 
     until_us: None is the end of the log
+    standing: what is known of everybody besides what they did; None: as it was at the end of `past`
     """
     log = world.features.timelines
     split = time_split(log, past.as_of_us)
@@ -110,7 +113,7 @@ def tasks_between(world: World, past: Past, until_us: int | None = None) -> list
     if until_us is not None:
         future, end_us = split.future, until_us
         split = replace(split, future=future.where(future.occurred_us < until_us))
-    found = protocol.tasks(split, world.config, world.catalogue, past.standing)
+    found = protocol.tasks(split, world.config, world.catalogue, standing or past.standing)
     return [_priced(world, task, past.as_of_us, end_us) for task in found]
 
 

@@ -20,7 +20,7 @@ from training.past import Past
 from training.policy import People, kept_away
 from training.queries import queries_for
 from training.rankers.base import Queries
-from training.slices import World, past_at, tasks_between
+from training.slices import World, past_at, standing_at, tasks_between
 
 PER_SESSION = 3  # places of a visit at most at which `next in session` asks
 WEEK_US = 7 * DAY_US
@@ -35,14 +35,18 @@ class Occasion:
     tasks: list[Task]
 
 
-def weeks(world: World, count: int) -> Iterator[Occasion]:
+def weeks(world: World, count: int, *, refit: bool = True) -> Iterator[Occasion]:
     """The last `count` weeks of the log, oldest first: before each, all that was is known.
 
+    refit: is a model made anew before each? If not, stages and segments are those of the first
     Raises ValueError where that leaves no past.
     """
+    first = None
     for split in rolling_weeks(world.features.timelines, count):
         past = past_at(world, split.cut_us)
-        asked = tasks_between(world, past, split.cut_us + WEEK_US)
+        first = first or standing_at(world, split.cut_us)
+        stood = None if refit else first
+        asked = tasks_between(world, past, split.cut_us + WEEK_US, stood)
         yield Occasion(f"{from_us(split.cut_us):%Y-%m-%d}", past, asked)
 
 

@@ -1,0 +1,235 @@
+"""Other occasions than one split: nothing of the future is known, and all are judged alike."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from features.build import build
+from features.config import load_config
+from features.home import Home
+from features.types import DAY_US, Ragged, to_us
+from training.evaluation.occasions import last_left_out, next_in_session, weeks
+from training.evaluation.protocol import Outcome, Priced, captured
+from training.evaluation.worth import Worth
+from training.judging import Contender, paired, pooled
+from training.recipe import Recipe
+from training.slices import World, past_at, tasks_between
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DAYS = 28
+FIRST = np.arange(3)  # those of the first taste
+LADDER = [("one_to_one", "neighbours"), ("context", "neighbours"), ("one_for_all", "popularity")]
+
+
+def rows():
+    """Two tastes, a to d and p to s; everybody looks on each day of four weeks, and buys the last.
+
+    In the last week the first taste turns to w, which nobody had seen before.
+    """
+    for day in range(DAYS):
+        for person in range(6):
+            taste = "abcd" if person < 3 else "pqrs"
+            items = [taste[(day + person + step) % 4] for step in range(2)]
+            if person < 3 and day >= 21:
+                items[1] = "w"
+            for hour, item in enumerate(items):
+                what = "purchase" if hour == 1 else "view"
+                price = {"w": 9, "a": 5}.get(item, 1) if what == "purchase" else ""
+                at = START + timedelta(days=day, hours=hour)
+                yield f"u{person},{item},{at},{person}-{day},{what},{price}"
+
+
+def shop(base, **config):
+    base.mkdir(exist_ok=True)
+    log = ["person,item,at,visit,what,paid", *rows()]
+    (base / "log.csv").write_text("\n".join(log))
+    told = {
+        "shop": {"currency": "EUR", "consent_default": "yes"},
+        "sources": {"events": {"path": "log.csv", "columns": {
+            "occurred_at": "at", "event_type": "what", "item_id": "item", "user_id": "person",
+            "session_id": "visit", "value": "paid"}}, "items": {"derive_from": "events"}},
+        "signals": {"view": {"weight": 1}, "purchase": {"weight": 5, "had": True}},
+        "repeat": {"product": "allow"},
+        "training": {"test_days": 7},
+        **config,
+    }  # fmt: skip
+    (base / "feeds.yaml").write_text(yaml.safe_dump(told))
+    config, home = load_config(base / "feeds.yaml"), Home(base / ".feeds")
+    return World.of(config, build(config, base, home), home)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return shop(tmp_path_factory.mktemp("occasions") / "shop")
+
+
+def cut_us(day):
+    return to_us(START + timedelta(days=day))
+
+
+def contender(world, learned_day=0, forest=None):
+    recipe = Recipe(world.config.training, ["popularity", "neighbours"], LADDER)
+    return Contender("v1", recipe, forest, cut_us(learned_day))
+
+
+def names(world, items):
+    return world.features.items.texts(np.asarray(items))
+
+
+class TestWeeks:
+    def test_each_knows_all_before_it_and_is_asked_about_its_own_days(self, world):
+        found = list(weeks(world, 3))
+        ends = [one.past.timelines.occurred_us.max() for one in found]
+        begins = [one.past.as_of_us for one in found]
+        assert all(end < begin for end, begin in zip(ends, begins, strict=True))
+        assert np.diff(begins).tolist() == [7 * DAY_US] * 2
+        wanted = ["w" in names(world, one.tasks[0].truth.values) for one in found]
+        assert wanted == [False, False, True], "w is of the last week alone"
+
+    @pytest.mark.parametrize("refit", [True, False])
+    def test_only_a_model_made_anew_has_learned_who_wants_the_new_item(self, world, refit):
+        first = next(weeks(world, 2, refit=refit))
+        past = past_at(world, cut_us(DAYS - 1))
+        later = replace(first, past=past, tasks=tasks_between(world, past))
+        *_, last = contender(world).judged(world, [first, later], refit=refit)
+        feeds = next(o.feeds for o in last if o.name == "neighbours" and o.task == "all")
+        place = list(names(world, feeds[0][feeds[0] >= 0])).index("w")
+        assert (place < 4) == refit, "else it only fills what is left, behind the own taste"
+
+    def test_what_learns_live_follows_the_log_between_two_trainings(self, world):
+        occasions = list(weeks(world, 2, refit=False))
+        later = replace(occasions[1], past=past_at(world, cut_us(DAYS - 1)))
+        first, last = contender(world).judged(world, [occasions[0], later], refit=False)
+        shown = [
+            next(o.feeds for o in part if o.name == "popularity" and o.task == "all")
+            for part in (first, last)
+        ]
+        seen = ["w" in names(world, np.unique(feeds[feeds >= 0])) for feeds in shown]
+        assert seen == [False, True]
+
+    def test_too_many_weeks_say_so(self, world):
+        with pytest.raises(ValueError, match="ask for fewer"):
+            list(weeks(world, 9))
+
+
+def test_last_left_out_wants_everybodys_last_event_and_knows_the_rest(world):
+    (task,) = last_left_out(world).tasks
+    log = world.features.timelines
+    assert len(task.people) == 6
+    assert list(task.truth.values) == list(log.items[log.indptr[1:] - 1])
+    assert len(task.people.queries.histories.items) == len(log.items) - 6
+
+
+def test_next_in_session_knows_the_visit_and_nothing_of_the_person(world):
+    past = past_at(world, cut_us(21))
+    (task,) = next_in_session(world, past).tasks
+    histories = task.people.queries.histories
+    assert len(task.people) == 6 * 7, "each visit has one item before another"
+    assert np.diff(histories.indptr).tolist() == [1] * 42
+    assert set(names(world, list(task.truth.values))) == set("pqrs") | {"w"}
+
+
+def test_a_blend_that_learned_from_what_came_after_is_left_out(world):
+    """`forest` stands for a blend: asked for on a past that it has seen, it would break."""
+    early, late = past_at(world, cut_us(14)), past_at(world, cut_us(21))
+    one = contender(world, learned_day=21, forest=object())
+    assert "blend" not in one.fitted(world, early).rankers
+    with pytest.raises(TypeError):
+        one.fitted(world, late)
+
+
+class TestWorth:
+    def test_only_orders_are_money(self, world):
+        worth = Worth.of(world.features, world.config)
+        bought = world.features.timelines.signals == 1
+        assert worth.unit == "EUR"
+        assert (np.isfinite(worth.values) == bought).all()
+
+    def test_a_task_says_what_came_of_it_until_its_end(self, world):
+        past = past_at(world, cut_us(21))
+        task = tasks_between(world, past)[0]
+        assert task.priced.take(FIRST).value.tolist() == [63.0] * 3, (
+            "nine for w on each of seven days"
+        )
+        short = tasks_between(world, past, cut_us(23))[0]
+        assert short.priced.take(FIRST).value.tolist() == [18.0] * 3
+
+    def test_a_log_without_money_is_worth_nothing(self, tmp_path):
+        other = shop(tmp_path / "free", signals={"view": {"weight": 1}, "purchase": {"weight": 5}})
+        assert Worth.of(other.features, other.config) is None
+        assert all(t.priced is None for t in tasks_between(other, past_at(other, cut_us(21))))
+
+    def test_who_wanted_nothing_that_is_worth_anything_is_left_out(self):
+        priced = Priced(Ragged.of([[1], []]), np.array([4.0]))
+        found = captured(np.array([[1, 2], [1, 2]], np.int32), priced)
+        assert found["value_at_20"][0] == 4
+        assert np.isnan(found["value_at_20"][1])
+
+
+def outcome(name, values, task="all"):
+    feeds = np.zeros((len(values), 1), np.int32)
+    return Outcome(task, name, {"ndcg_at_20": np.array(values, float)}, {}, feeds)
+
+
+class TestComparing:
+    def test_gains_are_paired(self):
+        low = np.linspace(0, 1, 50)
+        (gap,) = paired([outcome("a", low), outcome("b", low + 0.1)], "a", 200, seed=0)
+        assert (gap["name"], gap["against"], gap["people"]) == ("b", "a", 50)
+        assert gap["low"] == pytest.approx(0.1)
+        assert gap["high"] == pytest.approx(0.1)
+
+    def test_an_unknown_name_is_refused_with_those_that_there_are(self):
+        with pytest.raises(ValueError, match=r"no 'c'.*\['a'\]"):
+            paired([outcome("a", [1.0])], "c", 200, seed=0)
+
+    def test_whoever_comes_in_several_weeks_counts_once(self, world):
+        one, two = list(weeks(world, 2))
+        ask = lambda occasion, people: replace(  # noqa: E731
+            occasion, tasks=[occasion.tasks[0].take(np.array(people))]
+        )
+        parts = [[outcome("a", [0.0, 1.0])], [outcome("a", [0.5])]]
+        (whole,) = pooled(parts, [ask(one, [0, 1]), ask(two, [1])])
+        np.testing.assert_array_equal(whole.values["ndcg_at_20"], [0, 0.75])
+
+
+class TestCommand:
+    def test_judges_weeks_and_writes_everything(self, run, trained, tmp_path):
+        code, told, err = run("evaluate", "-c", trained.path, "--by", "weeks", "--weeks", 2,
+                              "--slices", "--out", tmp_path / "all.csv")  # fmt: skip
+        assert code == 0, err
+        assert "all weeks" in told
+        table = pd.read_csv(tmp_path / "all.csv")
+        assert table["occasion"].nunique() == 4, "two weeks, both together, and paired gains"
+        assert {"stage", "kind", "demand"} <= set(table["slice"].dropna())
+        gains = table[table["against"].notna()]
+        assert set(gains["against"]) == {"popularity"}
+        assert "policy up to context" in set(gains["name"])
+
+    def test_compares_with_what_is_named_or_says_what_there_is(self, run, trained):
+        code, told, _ = run("evaluate", "-c", trained.path, "--by", "split", "--against", "als")
+        assert code == 0
+        assert "over als" in told
+        assert "calibration gap" in told
+        code, _, err = run("evaluate", "-c", trained.path, "--by", "split", "--against", "luck")
+        assert code == 1
+        assert "no 'luck'" in err
+
+    @pytest.mark.parametrize(
+        ("words", "code", "said"),
+        [
+            (["--by", "moon"], 2, "moon"),
+            (["--by", "split", "--against", "v1"], 1, "the model itself"),
+            (["--by", "split", "--out", "x.txt"], 1, ".parquet or .csv"),
+        ],
+    )
+    def test_a_wrong_wish_is_refused(self, run, trained, words, code, said):
+        found, _, err = run("evaluate", "-c", trained.path, *words)
+        assert found == code
+        assert said in err
