@@ -3,14 +3,27 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint format bench-features bench-build bench-rankers bench-cold bench-off-policy \
-	bench-experiments bench-evidence bench-quality clean
+# The notebooks read the shop that FEEDS_SHOP names (a feeds.yaml), else the demo's, made when missing.
+SHOP := $(abspath $(or $(FEEDS_SHOP),.feeds/demo/shop/feeds.yaml))
+DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
+
+.PHONY: demo notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
+	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
 
 test: .venv/installed-for-tests ## all tests, real servers included
 	$(BIN)/python -m pytest
+
+test-notebooks: .venv/installed-for-tests $(DEMO) ## executes every notebook
+	FEEDS_SHOP=$(SHOP) $(BIN)/python -m pytest tests/test_notebooks.py
+
+test-slow: .venv/installed-for-tests ## executes every notebook on each real log under FEEDS_DATA
+	$(BIN)/python -m pytest -m real_shop -rs
+
+notebooks: .venv/installed-for-notebooks $(DEMO) ## opens them in JupyterLab
+	FEEDS_SHOP=$(SHOP) $(BIN)/jupyter lab notebooks
 
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
@@ -42,6 +55,9 @@ bench-experiments: .venv/installed ## false alarms and power of read-outs that a
 bench-evidence: .venv/installed ## verdicts and intervals in shops where the truth is known
 	$(BIN)/python -m benchmarks.evidence
 
+bench-evaluation: .venv/installed ## 100,000 people x 50,000 items judged with 500 bootstrap draws: seconds, memory
+	$(BIN)/python -m benchmarks.evaluation_speed
+
 bench-quality: .venv/installed .venv-peers/installed ## our rankers beside what a user would pick instead, on the real logs
 	$(BIN)/python -m benchmarks.quality $(QUALITY)
 
@@ -59,6 +75,14 @@ clean: ## remove what the other targets made
 	@echo "installing what the tests need …"
 	$(PIP) --editable '.[test]'
 	@touch $@
+
+.venv/installed-for-notebooks: .venv/installed
+	@echo "installing JupyterLab …"
+	$(PIP) --editable '.[notebooks]'
+	@touch $@
+
+.feeds/demo/shop/.feeds/CURRENT: | .venv/installed
+	$(BIN)/feeds demo --once
 
 .venv-peers/installed: benchmarks/quality/requirements.txt
 	$(PYTHON) -m venv .venv-peers

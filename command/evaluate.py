@@ -19,9 +19,8 @@ from features.home import Home, Progress, part_of, written_beside
 from training.batch import judge_people
 from training.bundle import Bundle, open_bundle
 from training.evaluation import protocol, slices
-from training.evaluation.ladder import METRIC
 from training.evaluation.occasions import Occasion, last_left_out, next_in_session, weeks
-from training.evaluation.protocol import Outcome
+from training.evaluation.protocol import METRIC, Outcome
 from training.judging import POLICY, Contender, paired, pooled
 from training.slices import World, past_at, tasks_between
 
@@ -292,8 +291,9 @@ def _write(
     divided: Sequence[dict[str, Any]],
 ) -> None:  # fmt: skip
     """One table of all: means, paired gains (`against` says over what) and groups (`slice`)."""
+    whole = {"occasion": rows[-1]["occasion"]}
     table = pd.DataFrame(
-        [*rows, *({**gap, "mean": gap["gain"]} for gap in gaps), *divided],
+        [*rows, *({**gap, "mean": gap["gain"], **whole} for gap in gaps), *divided],
         columns=["occasion", "task", "name", "against", "slice", "value", "metric", "people",
                  "mean", "low", "high"],
     )  # fmt: skip

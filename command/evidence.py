@@ -52,6 +52,8 @@ def _tell(evidence: Evidence) -> None:
         show.console.print(line["says"], markup=False, highlight=False)
         for sentence in plainly(line, scale):
             show.console.print(f"  {sentence}", style="dim", markup=False, highlight=False)
+    for sentence in by_experiment(evidence):
+        show.console.print(sentence, markup=False, highlight=False)
     show.console.print()
     pages.tell(bottom(evidence, scale))
     pages.tell(cells(evidence, scale, FEW))
@@ -69,7 +71,7 @@ def write_page(evidence: Evidence, shop: str, version: str, target: Path) -> Pat
                line["over_never"]["low"] > 0) for line in evidence.bottom],
         bottom=bottom(evidence, scale),
         ladders=[ladder(evidence, kind, scale) for kind in kinds],
-        panels=panels, few=few, scale=scale,
+        panels=panels, few=few, scale=scale, online=by_experiment(evidence), mark=heat.ONLINE,
         fading=[fading(evidence, kind, scale) for kind in kinds],
         cells=cells(evidence, scale, 0), on_unknown=_ON_UNKNOWN[evidence.on_unknown],
         min_gain=scale.text(evidence.min_gain) if evidence.min_gain else "0",
@@ -89,6 +91,16 @@ def headlines(evidence: Evidence, version: str) -> dict[str, str]:
         "cells weighed": f"{len(own):,}",
         "cells served something more personal": f"{sum(heat.rung(one) > 0 for one in own):,}",
     }
+
+
+def by_experiment(evidence: Evidence) -> list[str]:
+    """How much of the table experiments have decided; nothing where it is none of it."""
+    own = heat.finest(evidence)
+    online = sum(one.rests_on == "online" for one in own)
+    if not online:
+        return []
+    return [f"{online:,} of {len(own):,} cells rest on an experiment, which goes before what the "
+            "earlier days suggest."]  # fmt: skip
 
 
 def plainly(line: Mapping[str, Any], scale: Scale) -> list[str]:

@@ -14,6 +14,7 @@ from training.evaluation.evidence import UNKNOWN, VISITS, Evidence, Gain, Weighe
 
 FEW = 30  # people: of fewer, a row of a table or a panel of its own would say little
 RUNG_WORDS = dict(zip(RUNGS, ("one for all", "context", "segment", "one-to-one"), strict=True))
+ONLINE = "\N{BLACK DIAMOND}"  # the mark of a cell that an experiment has decided
 Holds = Literal["", "pays", "loses", "open", "not asked"]
 
 
@@ -189,6 +190,7 @@ def _tile(cell: Weighed | None, scale: Scale) -> Tile | None:
     if cell is None:
         return None
     held, word = holds(cell), RUNG_WORDS[RUNGS[rung(cell)]]
+    word += f" {ONLINE}" * (cell.rests_on == "online")
     told = "; ".join(sentences(cell, scale))
     if held == "not asked" or cell.later is None:
         return Tile(word, "not asked later", "none", 0.0, told)

@@ -175,6 +175,49 @@ def over_time(
         return _svg(figure)
 
 
+def looks(days: Int64, uplift: Float64, bands: Sequence[tuple[str, Float64, Float64]],
+          unit: str) -> str:  # fmt: skip
+    """A difference as it stood on each day, with its intervals, the widest first.
+
+    days: (n,) since 1970        bands: name, (n,) low, (n,) high; NaN where there is none yet
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(3.2)
+        for (name, low, high), alpha in zip(bands, (0.18, 0.35), strict=False):
+            axes.fill_between(_dates(days), low, high, color=_SERIES[0], alpha=alpha, linewidth=0,
+                              label=name)  # fmt: skip
+        axes.plot(_dates(days), uplift, color=_SERIES[0], linewidth=1.8)
+        axes.axhline(0, color=_INK, linewidth=0.8)
+        ends = [abs(end[-1]) for _, *both in bands for end in both if np.isfinite(end[-1])]
+        if ends and max(ends) > 0:  # what was wildly open in the first days does not hide the rest
+            axes.set_ylim(-2 * max(ends), 2 * max(ends))
+        axes.set_ylabel(unit)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="y", linewidth=0.6)
+        _time_axis(axes, int(days[-1] - days[0]) + 1)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=10)
+        return _svg(figure)
+
+
+def forest(rows: Mapping[str, Found], unit: str) -> str:
+    """A point with its interval for each row; the first is of everybody and stands apart."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(1.0 + 0.32 * len(rows))
+        at = np.arange(len(rows))
+        mean, low, high = np.array(list(rows.values())).T
+        axes.hlines(at, low, high, color=_SERIES[0], linewidth=2)
+        axes.plot(mean[1:], at[1:], "o", color=_SERIES[0], markersize=6)
+        axes.plot(mean[:1], at[:1], "D", color=_INK, markersize=7)
+        axes.axvline(0, color=_INK, linewidth=0.8)
+        axes.set_yticks(at, [_short(label) for label in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.grid(axis="x", linewidth=0.6)
+        axes.set_xlabel(unit)
+        return _svg(figure)
+
+
 def _legend(figure: Figure, names: Sequence[str]) -> None:
     keys = [Patch(color=colour) for colour in _SERIES[: len(names)]]
     labels = [_short(name) for name in names]

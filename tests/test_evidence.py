@@ -39,7 +39,7 @@ def compared(cells, seed=0, spread=0.1):
     ndcg[:, 1:] += 0.05 * random.standard_normal((n, 3))
     zeros = np.zeros(n, np.int64)
     return Compared(
-        ndcg, 10 * ndcg, np.tile(np.arange(4, dtype=np.int8), (n, 1)), np.arange(n),
+        ndcg, 10 * ndcg, 50 * ndcg, np.tile(np.arange(4, dtype=np.int8), (n, 1)), np.arange(n),
         np.repeat([code for code, _, _ in cells], sizes).astype(np.int16),
         np.full(n, STAGES.index("active"), np.int8), zeros.astype(np.int16), zeros.astype(np.int8),
         np.ones(n, np.bool_), worlds.NOW_US + (random.random(n) * 20 * DAY_US).astype(np.int64),
@@ -61,7 +61,7 @@ def weighed(cells=PLANTED, on_unknown="parent", **options):
     codes = tuple(c.astype(np.int64) for c in (
         rows.browsing, rows.kinds, rows.channels, rows.stages, rows.segments))  # fmt: skip
     told = EvidenceOptions(**options)
-    money = worth(rows.ndcg, rows.hits, rows.rungs, np.ones(len(rows)), told)
+    money = worth(rows, np.ones(len(rows)), told)
     asked = Requests(money, rows.persons, codes, rows.at_us)
     found = weigh(asked, NAMES, told, on_unknown)
     return Evidence("ndcg@20", on_unknown, 0, found, "", [], [])
@@ -176,8 +176,25 @@ class TestMoney:
     def test_only_rungs_that_use_what_is_known_of_the_person_cost(self):
         told = EvidenceOptions(value_per_hit=2.0, cost_per_personal_feed=0.5)
         rungs = np.array([[0, 1, 2, 3], [0, 0, 0, 0]], dtype=np.int8)  # the second is a stranger
-        found = worth(np.zeros((2, 4)), np.ones((2, 4)), rungs, np.array([1, 0.5]), told)
+        feeds = replace(compared([(0, 2, (0, 0, 0))]), hits=np.ones((2, 4)), rungs=rungs)
+        found = worth(feeds, np.array([1, 0.5]), told)
         assert found.tolist() == [[2.0, 2.0, 1.5, 1.5], [1.0, 1.0, 1.0, 1.0]]
+
+    def test_with_a_margin_what_was_paid_decides(self):
+        feeds = replace(compared([(0, 1, (0, 0, 0))]), paid=np.array([[0.0, 0, 0, 30]]))
+        found = worth(feeds, np.ones(1), EvidenceOptions(margin=0.2))
+        assert found.tolist() == [[0, 0, 0, 6.0]]
+
+    def test_a_margin_where_nothing_was_paid_says_what_to_give_instead(self):
+        config = worlds.config(segments=GROUPS, training={"evidence": {"margin": 0.2}})
+        made = survey(PLANTED)
+        unpaid = replace(made.compared, paid=np.zeros_like(made.compared.paid))
+        assert "value_per_hit" in evidence_of(replace(made, compared=unpaid), config)
+        assert evidence_of(made, config).unit == "EUR a feed"
+
+    def test_a_value_and_a_margin_are_refused(self):
+        with pytest.raises(ValidationError, match="not both"):
+            EvidenceOptions(value_per_hit=1, margin=0.5)
 
     def test_a_cost_without_a_value_is_refused(self):
         with pytest.raises(ValidationError, match="give value_per_hit"):

@@ -15,7 +15,7 @@ from features.config import load_config
 from features.home import Home
 from features.types import DAY_US, Ragged, to_us
 from training.evaluation.occasions import last_left_out, next_in_session, weeks
-from training.evaluation.protocol import Outcome, Priced, captured
+from training.evaluation.protocol import Outcome, Priced, captured, evaluate
 from training.evaluation.worth import Worth
 from training.judging import Contender, paired, pooled
 from training.recipe import Recipe
@@ -23,31 +23,30 @@ from training.slices import World, past_at, tasks_between
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 28
-FIRST = np.arange(3)  # those of the first taste
 LADDER = [("one_to_one", "neighbours"), ("context", "neighbours"), ("one_for_all", "popularity")]
 
 
-def rows():
+def rows(paid=True):
     """Two tastes, a to d and p to s; everybody looks on each day of four weeks, and buys the last.
 
-    In the last week the first taste turns to w, which nobody had seen before.
+    In the last week the first taste looks at w, new to all. a costs 5, all else 1.
     """
     for day in range(DAYS):
         for person in range(6):
             taste = "abcd" if person < 3 else "pqrs"
             items = [taste[(day + person + step) % 4] for step in range(2)]
             if person < 3 and day >= 21:
-                items[1] = "w"
+                items[0] = "w"
             for hour, item in enumerate(items):
                 what = "purchase" if hour == 1 else "view"
-                price = {"w": 9, "a": 5}.get(item, 1) if what == "purchase" else ""
+                price = {"a": 5}.get(item, 1) if what == "purchase" and paid else ""
                 at = START + timedelta(days=day, hours=hour)
                 yield f"u{person},{item},{at},{person}-{day},{what},{price}"
 
 
-def shop(base, **config):
+def shop(base, paid=True):
     base.mkdir(exist_ok=True)
-    log = ["person,item,at,visit,what,paid", *rows()]
+    log = ["person,item,at,visit,what,paid", *rows(paid)]
     (base / "log.csv").write_text("\n".join(log))
     told = {
         "shop": {"currency": "EUR", "consent_default": "yes"},
@@ -57,7 +56,6 @@ def shop(base, **config):
         "signals": {"view": {"weight": 1}, "purchase": {"weight": 5, "had": True}},
         "repeat": {"product": "allow"},
         "training": {"test_days": 7},
-        **config,
     }  # fmt: skip
     (base / "feeds.yaml").write_text(yaml.safe_dump(told))
     config, home = load_config(base / "feeds.yaml"), Home(base / ".feeds")
@@ -82,6 +80,20 @@ def names(world, items):
     return world.features.items.texts(np.asarray(items))
 
 
+def judged(world, refit):
+    """Everybody's feeds before the last two weeks, and again before the last day."""
+    first = next(weeks(world, 2, refit=refit))
+    past = past_at(world, cut_us(DAYS - 1))
+    later = replace(first, past=past, tasks=tasks_between(world, past))
+    return contender(world).judged(world, [first, later], refit=refit)
+
+
+def place_of_w(world, outcomes, name):
+    """Where the first person's feed has w."""
+    feeds = next(one.feeds for one in outcomes if (one.name, one.task) == (name, "all"))
+    return list(names(world, feeds[0][feeds[0] >= 0])).index("w")
+
+
 class TestWeeks:
     def test_each_knows_all_before_it_and_is_asked_about_its_own_days(self, world):
         found = list(weeks(world, 3))
@@ -93,25 +105,22 @@ class TestWeeks:
         assert wanted == [False, False, True], "w is of the last week alone"
 
     @pytest.mark.parametrize("refit", [True, False])
-    def test_only_a_model_made_anew_has_learned_who_wants_the_new_item(self, world, refit):
-        first = next(weeks(world, 2, refit=refit))
-        past = past_at(world, cut_us(DAYS - 1))
-        later = replace(first, past=past, tasks=tasks_between(world, past))
-        *_, last = contender(world).judged(world, [first, later], refit=refit)
-        feeds = next(o.feeds for o in last if o.name == "neighbours" and o.task == "all")
-        place = list(names(world, feeds[0][feeds[0] >= 0])).index("w")
-        assert (place < 4) == refit, "else it only fills what is left, behind the own taste"
+    def test_a_model_is_made_anew_before_each_or_once_before_the_first(self, world, refit):
+        *_, last = judged(world, refit)
+        feeds = next(one.feeds for one in last if (one.name, one.task) == ("neighbours", "all"))
+        first = next(weeks(world, 2)).past.as_of_us
+        late = past_at(world, cut_us(DAYS - 1))
+        of_first, of_late = (
+            evaluate(contender(world).fitted(world, past).steps[:1], "neighbours",
+                     tasks_between(world, late)[0], len(world)).feeds[:, :4]
+            for past in (past_at(world, first), late)
+        )  # fmt: skip
+        assert (of_first != of_late).any()
+        assert (feeds[:, :4] == (of_late if refit else of_first)).all()
 
     def test_what_learns_live_follows_the_log_between_two_trainings(self, world):
-        occasions = list(weeks(world, 2, refit=False))
-        later = replace(occasions[1], past=past_at(world, cut_us(DAYS - 1)))
-        first, last = contender(world).judged(world, [occasions[0], later], refit=False)
-        shown = [
-            next(o.feeds for o in part if o.name == "popularity" and o.task == "all")
-            for part in (first, last)
-        ]
-        seen = ["w" in names(world, np.unique(feeds[feeds >= 0])) for feeds in shown]
-        assert seen == [False, True]
+        first, last = judged(world, refit=False)
+        assert place_of_w(world, last, "popularity") < place_of_w(world, first, "popularity")
 
     def test_too_many_weeks_say_so(self, world):
         with pytest.raises(ValueError, match="ask for fewer"):
@@ -132,7 +141,7 @@ def test_next_in_session_knows_the_visit_and_nothing_of_the_person(world):
     histories = task.people.queries.histories
     assert len(task.people) == 6 * 7, "each visit has one item before another"
     assert np.diff(histories.indptr).tolist() == [1] * 42
-    assert set(names(world, list(task.truth.values))) == set("pqrs") | {"w"}
+    assert set(names(world, list(task.truth.values))) == set("abcdpqrs")
 
 
 def test_a_blend_that_learned_from_what_came_after_is_left_out(world):
@@ -147,21 +156,20 @@ def test_a_blend_that_learned_from_what_came_after_is_left_out(world):
 class TestWorth:
     def test_only_orders_are_money(self, world):
         worth = Worth.of(world.features, world.config)
-        bought = world.features.timelines.signals == 1
+        bought = world.features.timelines.signals == list(world.config.signals).index("purchase")
         assert worth.unit == "EUR"
         assert (np.isfinite(worth.values) == bought).all()
 
     def test_a_task_says_what_came_of_it_until_its_end(self, world):
         past = past_at(world, cut_us(21))
-        task = tasks_between(world, past)[0]
-        assert task.priced.take(FIRST).value.tolist() == [63.0] * 3, (
-            "nine for w on each of seven days"
-        )
-        short = tasks_between(world, past, cut_us(23))[0]
-        assert short.priced.take(FIRST).value.tolist() == [18.0] * 3
+        first = tasks_between(world, past)[0].priced.take(np.array([0]))
+        paid = dict(zip(names(world, first.truth.row(0)), first.value.tolist(), strict=True))
+        assert paid == {"a": 10, "b": 1, "c": 2, "d": 2}
+        short = tasks_between(world, past, cut_us(23))[0].priced.take(np.array([0]))
+        assert short.value.tolist() == [1, 1]
 
     def test_a_log_without_money_is_worth_nothing(self, tmp_path):
-        other = shop(tmp_path / "free", signals={"view": {"weight": 1}, "purchase": {"weight": 5}})
+        other = shop(tmp_path / "free", paid=False)
         assert Worth.of(other.features, other.config) is None
         assert all(t.priced is None for t in tasks_between(other, past_at(other, cut_us(21))))
 
@@ -196,7 +204,7 @@ class TestComparing:
         )
         parts = [[outcome("a", [0.0, 1.0])], [outcome("a", [0.5])]]
         (whole,) = pooled(parts, [ask(one, [0, 1]), ask(two, [1])])
-        np.testing.assert_array_equal(whole.values["ndcg_at_20"], [0, 0.75])
+        assert list(whole.decisive) == [0, 0.75]
 
 
 class TestCommand:
@@ -206,7 +214,7 @@ class TestCommand:
         assert code == 0, err
         assert "all weeks" in told
         table = pd.read_csv(tmp_path / "all.csv")
-        assert table["occasion"].nunique() == 4, "two weeks, both together, and paired gains"
+        assert table["occasion"].nunique() == 3, "two weeks, and both together"
         assert {"stage", "kind", "demand"} <= set(table["slice"].dropna())
         gains = table[table["against"].notna()]
         assert set(gains["against"]) == {"popularity"}
@@ -216,7 +224,7 @@ class TestCommand:
         code, told, _ = run("evaluate", "-c", trained.path, "--by", "split", "--against", "als")
         assert code == 0
         assert "over als" in told
-        assert "calibration gap" in told
+        assert "What feeds are like" in told
         code, _, err = run("evaluate", "-c", trained.path, "--by", "split", "--against", "luck")
         assert code == 1
         assert "no 'luck'" in err
@@ -233,3 +241,15 @@ class TestCommand:
         found, _, err = run("evaluate", "-c", trained.path, *words)
         assert found == code
         assert said in err
+
+
+class TestObjective:
+    def test_of_value_lets_value_decide(self, world):
+        by_value = replace(world, config=world.config.model_copy(update={"objective": "value"}))
+        (plain, *_), (valued, *_) = (tasks_between(w, past_at(w, cut_us(21)))
+                                     for w in (world, by_value))  # fmt: skip
+        ladder = contender(world).fitted(world, past_at(world, cut_us(21))).steps
+        one, other = (evaluate(ladder, "policy", task, len(world)) for task in (plain, valued))
+        for found, metric in ((one, "ndcg_at_20"), (other, "value_ndcg_at_20")):
+            assert found.decisive is dict(found.values)[metric]
+        assert (one.decisive != other.decisive).any()

@@ -304,7 +304,7 @@ class TestBefore:
 
 
 class TestCommand:
-    @pytest.mark.parametrize("what", ["uplift", "fallbacks"])
+    @pytest.mark.parametrize("what", ["fallbacks"])
     def test_a_report_of_another_kind_is_not_there_yet(self, run, shop, what):
         shop.config({"events": {"path": "none.csv"}})
         code, _, err = run("report", what, "-c", shop.base / "feeds.yaml")

@@ -23,6 +23,7 @@ from training.evaluation import protocol, slices
 from training.evaluation.bottom_line import evidence_of
 from training.evaluation.evidence import Evidence
 from training.evaluation.ladder import Gain, choose_ladder, gains_of
+from training.evaluation.online_evidence import online_evidence
 from training.judging import describe_feeds, judge_all
 from training.lessons import Blended, learn_blend
 from training.plots import comparison
@@ -170,7 +171,7 @@ def measure(world: World, learned: Learned, parts: Cuts, progress: Progress = si
     divided = slices.rows(outcomes, asked, slices.Groups.of(world, past))
     survey = compare_rungs(world, cooked, parts.test_us, options.evidence.requests,
                            part_of(progress, 0.85, 1.0))  # fmt: skip
-    found = evidence_of(survey, config)
+    found = evidence_of(survey, config, online_evidence(world))
     return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder, found, survey)
 
 

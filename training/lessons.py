@@ -169,7 +169,5 @@ def _held_out(
             shown = rank < size
             feeds[own.place[own.query[order][shown]], rank[shown]] = own.items[order][shown]
             start += len(own)
-        outcomes.append(
-            protocol.judge(feeds, task.truth, name="blend", task=task.name, n_items=n_items)
-        )
+        outcomes.append(protocol.judged(feeds, "blend", task, n_items))
     return outcomes

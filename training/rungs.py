@@ -23,6 +23,7 @@ from training.cooking import Cooked
 from training.evaluation import metrics
 from training.evaluation.protocol import KS, Task
 from training.evaluation.visits import Channels, Shelf, Visits
+from training.evaluation.worth import SECONDS
 from training.policy import Step, decide, known_of
 from training.rankers.live import followers
 from training.slices import World, standing_at, take_in
@@ -48,6 +49,7 @@ class Compared:
 
     ndcg: Float64
     hits: Float64
+    paid: Float64
     rungs: Int8
     persons: Int64
     segments: Int16
@@ -108,7 +110,8 @@ def compare_rungs(
     """
     log, end_us = world.features.timelines, int(world.features.timelines.occurred_us.max()) + 1
     channels, consent = Channels.of(world.features), np.asarray(world.features.consent)
-    shelf = Shelf(world.catalogue, standing_at(world, begin_us), consent)
+    values = None if world.worth is None or world.worth.unit == SECONDS else world.worth.values
+    shelf = Shelf(world.catalogue, standing_at(world, begin_us), consent, values)
     every = Visits.between(log, begin_us, end_us, world.config.training.seed)
     some = max(len(every), 1)
     wanted = {str(kind): float(_wanting(every, world, n).sum()) / some
@@ -164,10 +167,10 @@ def _asked(task: Task, visits: Visits, ladder: Sequence[Step], channels: Int16) 
     there = {step.rung for step in ladder}
     size, wanted = max(KS), np.diff(task.truth.indptr)
     rungs = np.zeros((len(visits), len(RUNGS)), dtype=np.int8)
-    ndcg, hits = (np.zeros((len(visits), len(RUNGS))) for _ in range(2))
+    ndcg, hits, paid = (np.zeros((len(visits), len(RUNGS))) for _ in range(3))
     for place, rung in enumerate(RUNGS):
         if place and rung not in there:
-            for one in (ndcg, hits, rungs):
+            for one in (ndcg, hits, paid, rungs):
                 one[:, place] = one[:, place - 1]
             continue
         feeds = decide(ladder, task.people, replace(task.terms, highest_rung=rung))
@@ -175,9 +178,12 @@ def _asked(task: Task, visits: Visits, ladder: Sequence[Step], channels: Int16) 
         hit = metrics.hits(feeds.items, task.truth)
         ndcg[:, place] = metrics.ndcg(hit, wanted, size)
         hits[:, place] = hit.sum(axis=1)
+        if task.priced is not None:
+            gain = metrics.gains(feeds.items, task.priced.truth, task.priced.value)
+            paid[:, place] = metrics.value_captured(gain, size)
     queries = known_of(task.people)  # what the policy may look a cell up by
     kind = np.full(len(visits), KINDS.index(task.name), dtype=np.int8)
     return Compared(
-        ndcg, hits, rungs, visits.rows, queries.segment, queries.stage, channels, kind,
+        ndcg, hits, paid, rungs, visits.rows, queries.segment, queries.stage, channels, kind,
         visits.asked > visits.starts, visits.at_us,
     )  # fmt: skip

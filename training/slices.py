@@ -121,7 +121,9 @@ def _priced(world: World, task: protocol.Task, begin_us: int, end_us: int) -> pr
     """The task with what came of it in money or seconds; of people within a visit nothing is."""
     if world.worth is None or task.name == "session":
         return task
-    return replace(task, priced=world.worth.priced(task, world.features, begin_us, end_us))
+    priced = world.worth.priced(task, world.features, begin_us, end_us)
+    by_value = world.config.objective == "value" and priced.value.size > 0
+    return replace(task, priced=priced, by_value=by_value)
 
 
 def usual_repeat(world: World) -> str:

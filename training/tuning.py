@@ -21,7 +21,6 @@ from features.training_options import RankerName, Training
 from training.bundle import alone
 from training.cooking import digest_of, fitted_once
 from training.evaluation import protocol
-from training.evaluation.ladder import METRIC
 from training.fitting import CannotFit
 from training.past import Past
 from training.rankers.base import Ranker
@@ -68,7 +67,9 @@ class Bench:
         for task in self.tasks:
             told.update(f"{task.name} {task.terms.size}".encode())
             kept = task.terms
-            for part in (task.rows, task.truth.indptr, task.truth.values, kept.keeps_away):
+            parts = [task.rows, task.truth.indptr, task.truth.values, kept.keeps_away]
+            parts += [task.priced.value] if task.priced is not None and task.by_value else []
+            for part in parts:
                 told.update(np.ascontiguousarray(part).tobytes())
         return told.hexdigest()[:16]
 
@@ -76,7 +77,7 @@ class Bench:
         """Mean ndcg of one ranker's feeds, filled by the floor."""
         ladder = [*alone(name, ranker), *alone(FLOOR, self.floor)]
         found = protocol.evaluate(ladder, name, task, len(self.past.items))
-        return float(found.values[METRIC].mean())
+        return float(np.nanmean(found.decisive))
 
 
 Suggest = Callable[[Trial], Mapping[str, object]]

@@ -24,6 +24,7 @@ from training.evaluation.evidence import (
     weigh,
     worth,
 )
+from training.evaluation.online_evidence import Online, overridden
 from training.evaluation.shrinkage import Cell, Key, shrunken
 from training.rungs import Survey
 
@@ -31,15 +32,22 @@ MONTH_DAYS = 30.0
 TOP = len(RUNGS) - 1
 
 
-def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
-    """Evidence out of a survey, or why there is none."""
+def evidence_of(
+    survey: Survey | None, config: Config, online: Sequence[Online] = ()
+) -> Evidence | str:
+    """Evidence out of a survey, or why there is none; what is said `online` goes before it."""
     if survey is None:
         return "evidence: nobody asked for anything in the test slice; a longer log has more"
     options, found = config.training.evidence, survey.compared
+    if options.margin is not None and not found.paid.any():
+        return (
+            "evidence: `margin` is a share of what was paid, but no order that a feed could have "
+            "brought has a value; give value_per_hit instead"
+        )
     names, own = _settled(survey, config)
     codes = (found.browsing, found.kinds, found.channels, found.stages, own)
     wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]
-    worths = worth(found.ndcg, found.hits, found.rungs, wanted, options)
+    worths = worth(found, wanted, options)
     requests = Requests(
         worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )
@@ -51,13 +59,14 @@ def evidence_of(survey: Survey | None, config: Config) -> Evidence | str:
     asked = [requests, requests.merging(CHANNEL), requests.merging(KIND, CHANNEL)]
     cells, *merged = (weigh(part.take(early), names, options, config.on_unknown_evidence)
                       for part in asked)  # fmt: skip
-    unit = "ndcg@20" if options.value_per_hit is None else f"{config.shop.currency} a feed"
+    unit = f"{config.shop.currency} a feed" if options.in_money else "ndcg@20"
     evidence = Evidence(unit, config.on_unknown_evidence, options.min_gain, cells,
                         from_us(middle).isoformat(), [], [], [*merged[0], *merged[1]])  # fmt: skip
+    evidence = overridden(evidence, online)
     chosen = served(requests.take(late), evidence, names)
     return replace(
         evidence,
-        cells=_reported(cells, requests.take(late), chosen, names),
+        cells=_reported(evidence.cells, requests.take(late), chosen, names),
         periods=_over_time(requests, edges),
         bottom=[
             line

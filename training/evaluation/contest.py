@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from features.types import Int64
 from training.evaluation import metrics
-from training.evaluation.ladder import METRIC
 from training.evaluation.protocol import Outcome
 
 COVERAGE = "coverage_at_20"
@@ -33,13 +34,15 @@ def not_worse(name: str, mine: Outcome, other: Outcome, margin: float, drawn: In
 
     drawn: see `metrics.draws`, of these people
     """
-    ours, theirs = mine.values[METRIC], other.values[METRIC]
-    gap, usual = metrics.interval(ours - theirs, drawn), float(theirs.mean())
+    ours, theirs = mine.decisive, other.decisive
+    gap, usual = metrics.interval(ours - theirs, drawn), float(np.nanmean(theirs))
     lost = -gap.mean > margin * usual and gap.high < 0
     relative = f"{gap.mean / usual:+.1%}" if usual else "which found nothing"
+    by = "ndcg@20 by value" if mine.by_value else "ndcg@20"
+    people = int((~np.isnan(theirs)).sum())
     told = (
-        f"ndcg@20 {ours.mean():.4f} against {usual:.4f} ({relative}; difference {gap.mean:+.4f}, "
-        f"95 % {gap.low:+.4f} to {gap.high:+.4f}; {len(ours):,} people); {margin:.0%} may be lost"
+        f"{by} {np.nanmean(ours):.4f} against {usual:.4f} ({relative}; difference {gap.mean:+.4f}, "
+        f"95 % {gap.low:+.4f} to {gap.high:+.4f}; {people:,} people); {margin:.0%} may be lost"
     )
     return Check(name, not lost, told)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, product
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from features.lifecycle import STAGES
 from features.training_options import EvidenceOptions
 from features.types import Float64, Int8, Int64
 from training.evaluation.shrinkage import Cell, Key, parent_of, shrunken
+
+if TYPE_CHECKING:
+    from training.rungs import Compared
 
 Verdict = Literal["climb", "stay", "unknown"]
 OnUnknown = Literal["parent", "climb", "stay"]
@@ -61,21 +64,24 @@ class Requests:
         return shrunken(values, self.persons, self.codes)
 
 
-def worth(
-    ndcg: Float64, hits: Float64, rungs: Int8, wanted: Float64, options: EvidenceOptions
-) -> Float64:
+def worth(found: Compared, wanted: Float64, options: EvidenceOptions) -> Float64:
     """(q, 4) what each rung's feed is worth: money where a hit has a value, else ndcg@20.
 
-    In money: value_per_hit x hits x `wanted`, less the cost of a feed that is personal.
+    In money: value_per_hit x hits, or margin x what was paid for them, x `wanted`, less the cost of
+    a feed that is personal.
 
-    rungs: (q, 4) int8, what the person could have under each limit: a feed costs if that is
-    `segment` or more        wanted: (q,) the share of visits that want anything of the kind: the
-    others get feeds too, and these find nothing
+    A feed costs if the person could have `segment` or more under the limit.
+    wanted: (q,) the share of visits that want anything of the kind: the others get feeds too, and
+    these find nothing
     """
-    if options.value_per_hit is None:
-        return ndcg
-    cost = np.where(rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
-    return hits * options.value_per_hit * wanted[:, None] - cost
+    if not options.in_money:
+        return found.ndcg
+    if options.margin is not None:
+        brought = found.paid * options.margin
+    else:
+        brought = found.hits * (options.value_per_hit or 0.0)
+    cost = np.where(found.rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
+    return brought * wanted[:, None] - cost
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from features.config import Rung
 from features.training_options import RANKER_NAMES, RankerName
 from training.evaluation import metrics
 from training.evaluation.protocol import Outcome
 from training.rankers import RANKERS
 
-METRIC = "ndcg_at_20"
 FLOOR: RankerName = "popularity"
 FEWEST = 30  # people; below it a bootstrap interval promises more than it keeps
 
@@ -50,7 +51,7 @@ def gains_of(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) ->
     task_of: dict[Rung, str] = {"one_to_one": usual, "segment": usual, "context": "session"}
     found: list[Gain] = []
     for rung, task in task_of.items():
-        mine = {one.name: one.values[METRIC] for one in outcomes if one.task == task}
+        mine = {one.name: one.decisive for one in outcomes if one.task == task}
         if FLOOR not in mine:
             continue
         drawn = metrics.draws(len(mine[FLOOR]), count, seed)
@@ -58,7 +59,8 @@ def gains_of(outcomes: Sequence[Outcome], repeat: str, count: int, seed: int) ->
             if name in mine and name != FLOOR and rung in rungs_of(name):
                 values = mine[name]
                 gap = metrics.interval(values - mine[FLOOR], drawn)
-                found.append(Gain(rung, name, task, len(values), gap.mean, gap.low, gap.high))
+                people = int((~np.isnan(values)).sum())
+                found.append(Gain(rung, name, task, people, gap.mean, gap.low, gap.high))
     return found
 
 

@@ -29,6 +29,7 @@ from training.policy import People, Step, Terms, decide, kept_away
 from training.queries import Standing, queries_for
 
 KS = (10, 20)
+METRIC = "ndcg_at_20"
 Repeat = Literal["allow", "exclude"]
 CHUNK = 512  # people scored at once: bounds memory to CHUNK x n_items floats
 
@@ -64,6 +65,7 @@ class Task:
     truth: Ragged
     terms: Terms
     priced: Priced | None = None  # None: no value is known
+    by_value: bool = False  # is it by value that a feed is judged here?
 
     def take(self, rows: Int64) -> Task:
         """The same task for the named people of it."""
@@ -87,6 +89,7 @@ class Outcome:
     values:   by metric (n,) per person, NaN where it says nothing of that person
     coverage: and what else is one number for all feeds together
     feeds:    (n, size) int32, best first, -1 where a feed is over
+    by_value: does value decide, as the objective says? Else what people wanted, all alike
     """
 
     task: str
@@ -94,6 +97,12 @@ class Outcome:
     values: dict[str, Float64]
     coverage: dict[str, float]
     feeds: Int32
+    by_value: bool = False
+
+    @property
+    def decisive(self) -> Float64:
+        """(n,) by what rankers are chosen and models pass the gate: ndcg@20, or that by value."""
+        return self.values[f"value_{METRIC}" if self.by_value else METRIC]
 
 
 def tasks(
@@ -129,11 +138,15 @@ def evaluate(ladder: Sequence[Step], name: str, task: Task, n_items: int) -> Out
         decide(ladder, task.people.take(rows), task.terms).items
         for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
     ]
-    feeds = np.concatenate(parts)
+    return judged(np.concatenate(parts), name, task, n_items)
+
+
+def judged(feeds: Int32, name: str, task: Task, n_items: int) -> Outcome:
+    """Given feeds (n, size) of everybody in the task, by all that is known of what they wanted."""
     found = judge(feeds, task.truth, name=name, task=task.name, n_items=n_items)
     if task.priced is not None:
         found.values.update(captured(feeds, task.priced))
-    return found
+    return replace(found, by_value=task.by_value)
 
 
 def judge(feeds: Int32, truth: Ragged, *, name: str, task: str, n_items: int) -> Outcome:

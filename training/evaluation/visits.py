@@ -16,6 +16,7 @@ from features.options import Signal
 from features.timelines import Timelines
 from features.types import (
     Bool,
+    Float64,
     Int16,
     Int64,
     Ragged,
@@ -23,7 +24,7 @@ from features.types import (
 )
 from training.bundle import terms
 from training.catalogue import Catalogue
-from training.evaluation.protocol import KS, Task
+from training.evaluation.protocol import KS, Priced, Task
 from training.item_facts import UNBORN
 from training.policy import People, kept_away
 from training.queries import Standing
@@ -61,11 +62,13 @@ class Shelf:
     """What there is to show, and what is known of everybody in the log besides what they did.
 
     consent: (n_persons,) bool, may it be used? None: of everybody, for learning asks for no feed
+    values:  (m,) what each entry of the log was worth, NaN nothing; None: that is not asked
     """
 
     catalogue: Catalogue
     standing: Standing
     consent: Bool | None = None
+    values: Float64 | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,23 @@ class Visits:
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         return Ragged(indptr, (keys % log.n_items).astype(np.int32))
 
+    def paid(self, log: Timelines, values: Float64, truth: Ragged) -> Priced:
+        """What each of `truth`'s items was worth from the moment of asking to the visit's end.
+
+        values: (m,) of the log's entries, NaN nothing        items that were worth nothing are out
+        """
+        indptr, entries = self.entries(log, self.asked, self.ends)
+        some = ~np.isnan(values[entries])
+        keys = row_numbers(indptr)[some] * log.n_items + log.items[entries[some]]
+        distinct, entry = np.unique(keys, return_inverse=True)
+        value = np.bincount(entry, values[entries[some]], minlength=distinct.size)
+        wanted = row_numbers(truth.indptr) * log.n_items + truth.values
+        kept = np.isin(distinct, wanted)
+        counts = np.bincount(distinct[kept] // log.n_items, minlength=len(self))
+        indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        items = (distinct[kept] % log.n_items).astype(np.int32)
+        return Priced(Ragged(indptr, items), value[kept].astype(np.float64))
+
     def task(
         self, kind: int | None, log: Timelines, config: Config, shelf: Shelf
     ) -> tuple[Task, Int64]:
@@ -172,6 +192,9 @@ class Visits:
             left.take(asked),
             rules,
         )
+        if shelf.values is not None:
+            asking = self.take(some[asked])
+            task = replace(task, priced=asking.paid(log, shelf.values, task.truth))
         return task, some[asked]
 
 
