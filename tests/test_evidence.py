@@ -57,12 +57,15 @@ PLANTED = [(0, 300, (0.1, 0.1, 0.2)), (1, 300, (0.0, 0.0, -0.1)), (2, 4, (0.0, 0
 
 
 def weighed(cells=PLANTED, on_unknown="parent", **options):
-    rows = compared(cells)
+    return weighed_of(compared(cells), on_unknown, **options)
+
+
+def weighed_of(rows, on_unknown="parent", **options):
     codes = tuple(c.astype(np.int64) for c in (
         rows.browsing, rows.kinds, rows.channels, rows.stages, rows.segments))  # fmt: skip
     told = EvidenceOptions(**options)
-    money = worth(rows, np.ones(len(rows)), told)
-    asked = Requests(money, rows.persons, codes, rows.at_us)
+    brought, cost = worth(rows, np.ones(len(rows)), told)
+    asked = Requests(brought - cost, cost, rows.persons, codes, rows.at_us)
     found = weigh(asked, NAMES, told, on_unknown)
     return Evidence("ndcg@20", on_unknown, 0, found, "", [], [])
 
@@ -98,7 +101,7 @@ class TestVerdicts:
             if gap.mean() + 2.5 * gap.std() / 20 > 0:
                 continue
             codes = (np.zeros(400, np.int64),) * 5
-            asked = Requests(rows.ndcg, rows.persons, codes, rows.at_us)
+            asked = Requests(rows.ndcg, 0 * rows.ndcg, rows.persons, codes, rows.at_us)
             names = {**NAMES, "segment": SEGMENTS}
             told = weigh(asked, names, EvidenceOptions(), "parent")[-1]
             assert told.rung != "one_to_one"
@@ -127,7 +130,7 @@ class TestVerdicts:
         assert rows.ndcg[0, CONTEXT] != rows.ndcg[0, ONE_FOR_ALL]
         codes = (rows.segments.astype(np.int64),) * 5
         told = EvidenceOptions()
-        asked = Requests(rows.ndcg, rows.persons, codes, rows.at_us)
+        asked = Requests(rows.ndcg, 0 * rows.ndcg, rows.persons, codes, rows.at_us)
         names = {**NAMES, "kind": SEGMENTS, "channel": SEGMENTS, "visit": SEGMENTS}
         cell = weigh(asked, names, told, "climb")[-1]
         assert [gain.verdict for gain in cell.gains] == ["climb", "stay", "climb"]
@@ -173,17 +176,28 @@ class TestMoney:
         dear = weighed(cells, value_per_hit=0.01, cost_per_personal_feed=0.02)
         assert (of(cheap, "fans").rung, of(dear, "fans").rung[:7]) == ("one_to_one", "one_for")
 
+    def test_where_a_personal_feed_is_the_same_feed_any_cost_is_lost(self):
+        """What a feed costs is known: no doubt about the cost may make the policy more personal."""
+        same = [(0, 300, (0, 0, 0)), (1, 300, (0, 0, 0.05))]
+        rows = compared(same)
+        crowd = rows.segments == 0
+        equal = replace(rows, hits=np.where(crowd[:, None], rows.hits[:, :1], rows.hits))
+        for cost in (0.0, 1e-6, 0.01):
+            found = of(weighed_of(equal, value_per_hit=0.1, cost_per_personal_feed=cost), "fans")
+            assert found.rung == "one_for_all"
+            assert [gain.verdict for gain in found.gains] == ["stay"] * 3
+
     def test_only_rungs_that_use_what_is_known_of_the_person_cost(self):
         told = EvidenceOptions(value_per_hit=2.0, cost_per_personal_feed=0.5)
         rungs = np.array([[0, 1, 2, 3], [0, 0, 0, 0]], dtype=np.int8)  # the second is a stranger
         feeds = replace(compared([(0, 2, (0, 0, 0))]), hits=np.ones((2, 4)), rungs=rungs)
-        found = worth(feeds, np.array([1, 0.5]), told)
-        assert found.tolist() == [[2.0, 2.0, 1.5, 1.5], [1.0, 1.0, 1.0, 1.0]]
+        brought, cost = worth(feeds, np.array([1, 0.5]), told)
+        assert (brought - cost).tolist() == [[2.0, 2.0, 1.5, 1.5], [1.0, 1.0, 1.0, 1.0]]
 
     def test_with_a_margin_what_was_paid_decides(self):
         feeds = replace(compared([(0, 1, (0, 0, 0))]), paid=np.array([[0.0, 0, 0, 30]]))
-        found = worth(feeds, np.ones(1), EvidenceOptions(margin=0.2))
-        assert found.tolist() == [[0, 0, 0, 6.0]]
+        brought, _ = worth(feeds, np.ones(1), EvidenceOptions(margin=0.2))
+        assert brought.tolist() == [[0, 0, 0, 6.0]]
 
     def test_a_margin_where_nothing_was_paid_says_what_to_give_instead(self):
         config = worlds.config(segments=GROUPS, training={"evidence": {"margin": 0.2}})

@@ -47,9 +47,9 @@ def evidence_of(
     names, own = _settled(survey, config)
     codes = (found.browsing, found.kinds, found.channels, found.stages, own)
     wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]
-    worths = worth(found, wanted, options)
+    brought, cost = worth(found, wanted, options)
     requests = Requests(
-        worths, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
+        brought - cost, cost, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )
     edges = _edges(survey, options.periods)
     middle = int(edges[(options.periods + 1) // 2])

@@ -40,10 +40,12 @@ class Requests:
     """What the rungs were worth, a row per request.
 
     worth:   (q, 4) float64, by rung in the order of RUNGS, in the unit that verdicts are in
+    cost:    (q, 4) float64, what of it was taken off for making the feed
     persons: (q,) int64        codes: per level (q,) int64, -1 unknown        at_us: (q,) int64
     """
 
     worth: Float64
+    cost: Float64
     persons: Int64
     codes: tuple[Int64, ...]
     at_us: Int64
@@ -51,7 +53,9 @@ class Requests:
     def take(self, rows: Int64) -> Requests:
         """The named rows."""
         codes = tuple(column[rows] for column in self.codes)
-        return Requests(self.worth[rows], self.persons[rows], codes, self.at_us[rows])
+        return Requests(
+            self.worth[rows], self.cost[rows], self.persons[rows], codes, self.at_us[rows]
+        )
 
     def merging(self, *levels: int) -> Requests:
         """As if there were no differences in these levels."""
@@ -64,24 +68,23 @@ class Requests:
         return shrunken(values, self.persons, self.codes)
 
 
-def worth(found: Compared, wanted: Float64, options: EvidenceOptions) -> Float64:
-    """(q, 4) what each rung's feed is worth: money where a hit has a value, else ndcg@20.
+def worth(found: Compared, wanted: Float64, options: EvidenceOptions) -> tuple[Float64, Float64]:
+    """(q, 4) what each rung's feed brings: money where a hit has a value, else ndcg@20; its cost.
 
-    In money: value_per_hit x hits, or margin x what was paid for them, x `wanted`, less the cost of
-    a feed that is personal.
+    In money: value_per_hit x hits, or margin x what was paid for them, x `wanted`. A feed costs if
+    the person could have `segment` or more under the limit.
 
-    A feed costs if the person could have `segment` or more under the limit.
     wanted: (q,) the share of visits that want anything of the kind: the others get feeds too, and
     these find nothing
     """
+    cost = np.where(found.rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
     if not options.in_money:
-        return found.ndcg
+        return found.ndcg, cost
     if options.margin is not None:
         brought = found.paid * options.margin
     else:
         brought = found.hits * (options.value_per_hit or 0.0)
-    cost = np.where(found.rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
-    return brought * wanted[:, None] - cost
+    return brought * wanted[:, None], cost
 
 
 @dataclass(frozen=True)
@@ -202,13 +205,17 @@ def weigh(
 
     Each rung is compared with the highest below it that has proved its worth. What is served may be
     higher, where the evidence leaves it open: steps that are each open can add up to a loss.
+    What feeds cost is known: only what they bring is estimated.
     """
     pairs = list(combinations(range(len(RUNGS)), 2))
-    gained = {(high, low): early.cells(early.worth[:, high] - early.worth[:, low])
-              for low, high in pairs}  # fmt: skip
+    gained = {
+        (high, low): _less(early.cells(brought[:, high] - brought[:, low]),
+                           early.cells(early.cost[:, high] - early.cost[:, low]))
+        for brought in [early.worth + early.cost] for low, high in pairs
+    }  # fmt: skip
     root: Key = (None,) * len(LEVELS)
     found = []
-    for key, cell in gained[1, 0].items():
+    for key, (cell, _) in gained[1, 0].items():
         proved, rung, gains = 0, 0, []
         for high in range(1, len(RUNGS)):
             own = gained[high, proved]
@@ -240,9 +247,15 @@ def told(key: Key, names: Names) -> Name:
 _NAMED = {-1: UNKNOWN, -2: ANY}
 
 
-def _gain(cell: Cell, rung: int, over: int, least: float) -> Gain:
+def _less(brought: Mapping[Key, Cell], cost: Mapping[Key, Cell]) -> dict[Key, tuple[Cell, float]]:
+    """What was brought in each cell, with the mean cost there."""
+    return {key: (cell, cost[key].mean) for key, cell in brought.items()}
+
+
+def _gain(found: tuple[Cell, float], rung: int, over: int, least: float) -> Gain:
+    cell, cost = found
     told = (0.0, 0.0, 0.0) if cell.mean == cell.scatter == 0 else cell.estimate()  # the same feed
-    mean, low, high = (round(number, 9) for number in told)
+    mean, low, high = (round(number - cost, 9) for number in told)
     verdict: Verdict = "climb" if low > least else "stay" if high <= least else "unknown"
     return Gain(RUNGS[rung], RUNGS[over], mean, low, high, verdict)
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
 from features.types import Float64, Int64
 
@@ -52,11 +53,17 @@ class Cell:
 
     def plain(self) -> tuple[float, float]:
         """95 % of the measured mean alone."""
-        return self.mean - Z * self.error, self.mean + Z * self.error
+        reach = self._reach() * self.error
+        return self.mean - reach, self.mean + reach
 
     def interval(self) -> tuple[float, float]:
         """95 % of the shrunken mean."""
-        return self.shrunk - Z * self.spread, self.shrunk + Z * self.spread
+        reach = self._reach() * self.spread
+        return self.shrunk - reach, self.shrunk + reach
+
+    def _reach(self) -> float:
+        """Standard errors to 95 %: Student's t, for the variance is estimated, too."""
+        return float(stdtrit(self.people - 1 + PRIOR_PEOPLE, 0.975))
 
     def estimate(self) -> tuple[float, float, float]:
         """Mean with 95 %: of a finest cell shrunken, of one that is made of cells as measured.
