@@ -299,19 +299,27 @@ def audience(
     category: Annotated[
         list[str] | None, typer.Option(help="a category path; may be given often")
     ] = None,
+    message: Annotated[
+        list[str] | None, typer.Option(help="a key message by its name; may be given often")
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="customers for each, at most")] = 1000,
     config: ConfigPath = HERE,
     home: HomePath = None,
     model: ModelName = None,
 ) -> None:
-    """For items or categories: the customers most likely to care, everybody for one of them."""
-    from command.audience import find
+    """For items, categories or messages: the customers most likely to care, each in one only."""
+    from command.audience import find, find_for_messages
     from training.bundle import open_bundle
 
-    if not item and not category:
-        raise typer.BadParameter("name what it is about: --item ID or --category PATH")
+    if bool(item or category) == bool(message):
+        raise typer.BadParameter(
+            "name what it is about: --item ID and --category PATH, or else --message NAME"
+        )
     _, _, place = _shop(config, home)
-    find(open_bundle(place, model), item or [], category or [], size, out)
+    if message:
+        find_for_messages(open_bundle(place, model), message, size, out)
+    else:
+        find(open_bundle(place, model), item or [], category or [], size, out)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command import show
-from training.audience import Target, audience, check, write
+from training.audience import Found, Target, audience, check, message_audience, write
 from training.bundle import Bundle
 
 
@@ -19,10 +19,20 @@ def find(
     targets += [Target.category(bundle, one) for one in dict.fromkeys(categories)]
     with show.progress_bar() as progress:
         found = audience(bundle, targets, most, progress)
+    _written(bundle, found, [target.name for target in targets], out)
+
+
+def find_for_messages(bundle: Bundle, messages: Sequence[str], most: int, out: Path) -> None:
+    """Write at most `most` customers for each key message to `out`."""
+    check(out)
+    _written(bundle, message_audience(bundle, messages, most), list(dict.fromkeys(messages)), out)
+
+
+def _written(bundle: Bundle, found: Found, targets: Sequence[str], out: Path) -> None:
     write(found, out)
     names = found.table["target"].to_pylist()
     for target in targets:
-        show.console.print(f"{target.name}: {names.count(target.name):,} customers")
+        show.console.print(f"{target}: {names.count(target):,} customers")
     for why, people in found.left_out.items():
         show.console.print(f"left out, {why}: {people:,}", style="dim")
     show.console.print(f"model {bundle.version} → {out}")

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from features.experiments import Experiment, check_experiments
+from features.messages import Message, check_messages
 from features.options import (
     RUNGS,
     Bounds,
@@ -171,7 +172,7 @@ class Config(Section):
     popularity: PopularityTables = PopularityTables()
     bounds: Bounds = Bounds()
     rules: list[dict[str, Any]] = []
-    messages: list[dict[str, Any]] = []
+    messages: list[Message] = []
     experiments: list[Experiment] = []
 
     @model_validator(mode="after")
@@ -215,6 +216,16 @@ class Config(Section):
                 raise ValueError(f"segments.{place}: the name {spec.name!r} is given twice")
             else:
                 names.append(spec.name)
+        return self
+
+    @model_validator(mode="after")
+    def _messages_are_for_somebody(self) -> Self:
+        open_names = [
+            one for one in self.segments
+            if isinstance(one, LearnedSegment) or getattr(one, "answers", []) is None
+        ]  # fmt: skip
+        names = [getattr(one, "name", "") for one in self.segments]
+        check_messages(self.messages, None if open_names else names)
         return self
 
     @model_validator(mode="after")

@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 
 import feeds
 from features.build import build
-from features.config import load_config
+from features.config import Config, load_config
 from features.home import Home
-from training.audience import AUDIENCE, Target, audience, write
+from features.messages import Message, in_order
+from training.audience import AUDIENCE, Target, audience, message_audience, write
 from training.bundle import open_bundle
 from training.jobs import train
 
@@ -28,6 +29,12 @@ CONFIG = {
     },
     "signals": {"view": {"weight": 1}}, "repeat": {"product": "exclude"},
     "training": {"rankers": ["popularity", "ease"], "test_days": 10, "evidence": {"periods": 2}},
+    "segments": [{"name": "gardeners", "rule": "favourite_category = 'garden'"}],
+    "messages": [
+        {"name": "hello", "text": "hello"},
+        {"name": "spring", "text": "time to dig", "segment": "gardeners"},
+        {"name": "gone", "text": "too late", "ends": "2020-01-01T00:00:00Z"},
+    ],
 }  # fmt: skip
 
 
@@ -127,3 +134,61 @@ def test_the_command_says_how_many_and_who_is_left_out(shop, tmp_path):
     kitchen = {row["user_id"] for row in rows if row["target"] == "kitchen"}
     assert kitchen == {f"p{n:02}" for n in range(20, 40)}
     assert CliRunner().invoke(feeds.app, [*at, "--out", str(out)]).exit_code == 2
+
+
+class TestMessages:
+    def test_each_is_told_the_one_message_that_asks_for_most(self, shop):
+        _, bundle = shop
+        found = message_audience(bundle, ["hello", "spring"], 100)
+        assert set(people(found, "spring")) == {f"p{n:02}" for n in range(20)} - {"p05"}
+        assert set(people(found, "hello")) == {f"p{n:02}" for n in range(20, 40)}
+        assert found.left_out["no consent"] == 1
+        assert set(found.table["place"].to_pylist()) == {None}
+
+    def test_whoever_is_most_alive_comes_first_and_no_more_are_told(self, shop):
+        _, bundle = shop
+        found = message_audience(bundle, ["hello"], 5)
+        lift = found.table["lift"].to_pylist()
+        assert len(lift) == 5
+        assert lift == sorted(lift, reverse=True)
+
+    def test_who_is_in_none_of_the_segments_is_told_nothing(self, shop):
+        _, bundle = shop
+        found = message_audience(bundle, ["spring"], 100)
+        assert found.left_out["in no segment and stage of these"] == 20
+
+    @pytest.mark.parametrize(
+        ("name", "said"), [("farewell", "no message 'farewell'"), ("gone", "is not told at")]
+    )
+    def test_what_is_not_told_is_refused(self, shop, name, said):
+        _, bundle = shop
+        with pytest.raises(ValueError, match=said):
+            message_audience(bundle, [name], 100)
+
+    def test_the_command_writes_them(self, shop, tmp_path):
+        base, _ = shop
+        out = tmp_path / "a.csv"
+        words = ["audience", "-c", str(base / "feeds.yaml"), "--message", "spring"]
+        done = CliRunner().invoke(feeds.app, [*words, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        assert pyarrow.csv.read_csv(out).num_rows == 19
+
+    def test_a_priority_comes_before_what_asks_for_more(self):
+        plain, special = Message(text="a", priority=1), Message(text="b", segment="s", stage="new")
+        assert in_order([special, plain]) == [plain, special]
+        both = [Message(text="c"), special]
+        assert in_order(both) == both[::-1]
+
+    @pytest.mark.parametrize(
+        ("messages", "said"),
+        [
+            ([{"text": "a", "segment": "gardners"}], "no segment 'gardners'.*gardeners"),
+            ([{"text": "a"}, {"text": "b"}], "given twice"),
+            ([{"text": "a", "starts": "2026-01-02T00:00:00Z", "ends": "2026-01-01T00:00:00Z"}],
+             "must be after"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_is_refused_by_the_config(self, messages, said):
+        told = {**CONFIG, "messages": messages}
+        with pytest.raises(ValueError, match=said):
+            Config.model_validate(told)

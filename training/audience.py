@@ -1,4 +1,4 @@
-"""For an item or a category: the customers who are most likely to care."""
+"""For an item, a category or a key message: the customers who are most likely to care."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from features.config import KINDS
 from features.home import Progress, silent, written_beside
 from features.lifecycle import STAGES
+from features.messages import Message, in_order
 from features.segments import settled_name
-from features.types import Bool, Float64, Int32, Int64, row_numbers
+from features.types import Bool, Float64, Int32, Int64, from_us, row_numbers
 from training.bundle import Bundle, NoModel, terms
 from training.evaluation.evidence import UNKNOWN
 from training.people import people_of
@@ -96,6 +97,63 @@ def audience(
     return Found(_table(bundle, agreed[some], places[some], targets, chosen), left_out)
 
 
+def message_audience(bundle: Bundle, names: Sequence[str], most: int) -> Found:
+    """At most `most` customers for each named key message, everybody in one audience only.
+
+    A message is for its segment and stage; who fits several is told the one that comes first (see
+    `features.messages.in_order`). `lift` is how alive somebody's interest is beside that of the
+    customer in the middle; `gain` is the evidence for feeds of the person's cell.
+    Raises ValueError for a message that there is not, or that is not told at this moment.
+
+    returns: rows of AUDIENCE without a place, message by message, highest lift first
+    """
+    messages = _messages(bundle, names)
+    customers = np.flatnonzero(np.char.startswith(bundle.persons.ids.astype(str), "u:"))
+    agreed = customers[np.asarray(bundle.consent)[customers]]
+    groups = [_group(bundle, int(row)) for row in agreed]
+    own = np.array([next((n for n, one in enumerate(messages) if one.fits(*group)), -1)
+                    for group in groups], dtype=np.int64)  # fmt: skip
+    alive = _alive(bundle, agreed)
+    left_out = {"no consent": int(customers.size - agreed.size),
+                "in no segment and stage of these": int((own < 0).sum())}  # fmt: skip
+    parts = [AUDIENCE.empty_table()]
+    for number, message in enumerate(messages):
+        mine = np.flatnonzero(own == number)
+        mine = mine[np.lexsort((mine, -alive[mine]))][:most]
+        nowhere = np.full(mine.size, np.nan)
+        parts.append(_rows(bundle, agreed[mine], message.called, None, (nowhere, alive[mine])))
+    return Found(pa.concat_tables(parts), left_out)
+
+
+def _messages(bundle: Bundle, names: Sequence[str]) -> list[Message]:
+    """The named ones, in the order in which they are told."""
+    known = {one.called: one for one in bundle.config.messages}
+    now = from_us(bundle.now_us())
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"--message: the model's config has no message {name!r}; it has {list(known)}"
+            )
+        if not known[name].holds(now):
+            raise ValueError(f"--message: {name!r} is not told at {now:%Y-%m-%d %H:%M} UTC")
+    return in_order([known[name] for name in dict.fromkeys(names)])
+
+
+def _group(bundle: Bundle, row: int) -> tuple[str | None, str | None]:
+    """The segment and the stage of a person."""
+    segment, stage = int(bundle.segments[row]), int(bundle.stages[row])
+    return (bundle.manifest["segments"][segment] if segment >= 0 else None,
+            STAGES[stage] if stage >= 0 else None)  # fmt: skip
+
+
+def _alive(bundle: Bundle, rows: Int64) -> Float64:
+    """(n,) the decayed interest of each over that of the customer in the middle."""
+    histories = bundle.timelines.take(rows).histories(bundle.as_of_us, bundle.config.signals)
+    total = np.asarray(histories.interest().sum(axis=1), dtype=np.float64).ravel()
+    middle = float(np.median(total)) if total.size else 0.0
+    return total / middle if middle > 0 else total
+
+
 def check(out: Path) -> None:
     """Raises ValueError for a file that cannot be written."""
     if out.suffix not in (".parquet", ".csv"):
@@ -168,28 +226,34 @@ def _table(
     bundle: Bundle, rows: Int64, places: Float64, targets: Sequence[Target],
     chosen: Sequence[Int64],
 ) -> pa.Table:  # fmt: skip
-    lift, names = _lift(places), [*bundle.manifest["segments"], None]
-    parts = []
+    lift, parts = _lift(places), []
     for column, (target, mine) in enumerate(zip(targets, chosen, strict=True)):
         kind = KINDS[bundle.catalogue.kinds[target.items[0]]]
-        who = rows[mine]
-        stages = [STAGES[code] if code >= 0 else None for code in bundle.stages[who].tolist()]
-        segments = [names[code] for code in bundle.segments[who].tolist()]
-        told = [_expected(bundle, kind, *one) for one in zip(stages, segments, strict=True)]
-        parts.append(pa.table({
-            "user_id": [bundle.persons.text(int(row)).removeprefix("u:") for row in who],
-            "target": [target.name] * mine.size,
-            "place": places[mine, column].astype(np.int32),
-            "lift": lift[mine, column].astype(np.float32),
-            "stage": stages, "segment": segments,
-            **{key: [None if one is None else one[key] for one in told]
-               for key in ("gain", "low", "high")},
-        }, schema=AUDIENCE))  # fmt: skip
+        figures = places[mine, column], lift[mine, column]
+        parts.append(_rows(bundle, rows[mine], target.name, kind, figures))
     return pa.concat_tables(parts)
 
 
+def _rows(
+    bundle: Bundle, who: Int64, target: str, kind: str | None, figures: tuple[Float64, Float64]
+) -> pa.Table:
+    """Rows of AUDIENCE; figures: each one's place, NaN without one, and lift."""
+    places, lift = figures
+    groups = [_group(bundle, int(row)) for row in who]
+    told = [_expected(bundle, kind, stage, segment) for segment, stage in groups]
+    return pa.table({
+        "user_id": [bundle.persons.text(int(row)).removeprefix("u:") for row in who],
+        "target": [target] * who.size,
+        "place": [None if np.isnan(place) else int(place) for place in places],
+        "lift": lift.astype(np.float32),
+        "stage": [stage for _, stage in groups], "segment": [segment for segment, _ in groups],
+        **{key: [None if one is None else one[key] for one in told]
+           for key in ("gain", "low", "high")},
+    }, schema=AUDIENCE)  # fmt: skip
+
+
 def _expected(
-    bundle: Bundle, kind: str, stage: str | None, segment: str | None
+    bundle: Bundle, kind: str | None, stage: str | None, segment: str | None
 ) -> dict[str, float] | None:
     """What a feed on the rung that pays gains for people of this cell who have just come."""
     if bundle.evidence is None:
