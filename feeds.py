@@ -176,6 +176,9 @@ def evaluate(
     against: Annotated[
         str, typer.Option(help="a ranker, `policy up to RUNG` or another model, to compare with")
     ] = "popularity",
+    logged: Annotated[
+        bool, typer.Option("--logged", help="off-policy: by the log's slots with propensities")
+    ] = False,
     slices: Annotated[bool, typer.Option("--slices", help="by stage, segment, kind …")] = False,
     out: Annotated[Path | None, typer.Option(help="all metrics as .parquet or .csv")] = None,
 ) -> None:
@@ -187,6 +190,10 @@ def evaluate(
         raise typer.BadParameter("give --truth and --people together")
     if truth is not None and people is not None:
         judging.evaluate_given(place, model, people, truth)
+    elif logged:
+        from command.off_policy import evaluate_logged
+
+        evaluate_logged(shop, base, place, model)
     elif by or slices or out:
         _one_of(by, judging.By, "--by")
         asked = judging.Asked(by or "split", weeks, refit, against, slices, out)  # type: ignore[arg-type]
