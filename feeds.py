@@ -171,11 +171,14 @@ def evaluate(
     by: Annotated[
         str | None, typer.Option(help="split | weeks | leave-last-out | session-next: judge anew")
     ] = None,
-    weeks: Annotated[int, typer.Option(min=1, help="with --by weeks: the last so many")] = 4,
+    weeks: Annotated[
+        int | None, typer.Option(min=1, help="with --by weeks: the last so many; default 4")
+    ] = None,
     refit: Annotated[bool, typer.Option("--refit", help="anew before each week")] = False,
     against: Annotated[
-        str, typer.Option(help="a ranker, `policy up to RUNG` or another model, to compare with")
-    ] = "popularity",
+        str | None,
+        typer.Option(help="a ranker (default: popularity), `policy up to RUNG` or another model"),
+    ] = None,
     logged: Annotated[
         bool, typer.Option("--logged", help="off-policy: by the log's slots with propensities")
     ] = False,
@@ -188,15 +191,22 @@ def evaluate(
     shop, base, place = _shop(config, home)
     if (truth is None) != (people is None):
         raise typer.BadParameter("give --truth and --people together")
+    anew = bool(by or slices or out or against or weeks or refit)
+    if (truth is not None) + logged + anew > 1:
+        raise typer.BadParameter(
+            "judge by given --truth, by --logged slots, or --by an occasion of the log: one of them"
+        )
+    if (weeks or refit) and by != "weeks":
+        raise typer.BadParameter("--weeks and --refit go with --by weeks")
     if truth is not None and people is not None:
         judging.evaluate_given(place, model, people, truth)
     elif logged:
         from command.off_policy import evaluate_logged
 
         evaluate_logged(shop, base, place, model)
-    elif by or slices or out:
-        _one_of(by, judging.By, "--by")
-        asked = judging.Asked(by or "split", weeks, refit, against, slices, out)  # type: ignore[arg-type]
+    elif anew:
+        how = _one_of(by or "split", judging.By, "--by")
+        asked = judging.Asked(how, weeks or 4, refit, against or "popularity", slices, out)
         judging.evaluate_by(asked, shop, base, place, model)
     else:
         judging.evaluate_stored(place, model)
@@ -322,9 +332,9 @@ def audience(
         raise typer.BadParameter(
             "name what it is about: --item ID and --category PATH, or else --message NAME"
         )
-    _, _, place = _shop(config, home)
+    shop, _, place = _shop(config, home)
     if message:
-        find_for_messages(open_bundle(place, model), message, size, out)
+        find_for_messages(open_bundle(place, model), shop, message, size, out)
     else:
         find(open_bundle(place, model), item or [], category or [], size, out)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command import show
+from features.config import Config
 from training.audience import Found, Target, audience, check, message_audience, write
 from training.bundle import Bundle
 
@@ -22,10 +23,14 @@ def find(
     _written(bundle, found, [target.name for target in targets], out)
 
 
-def find_for_messages(bundle: Bundle, messages: Sequence[str], most: int, out: Path) -> None:
-    """Write at most `most` customers for each key message to `out`."""
+def find_for_messages(
+    bundle: Bundle, config: Config, messages: Sequence[str], most: int, out: Path
+) -> None:
+    """Write at most `most` customers for each of the config's key messages to `out`."""
     check(out)
-    _written(bundle, message_audience(bundle, messages, most), list(dict.fromkeys(messages)), out)
+    found = message_audience(bundle, config.messages, messages, most)
+    _written(bundle, found, list(dict.fromkeys(messages)), out)
+    show.console.print("lift: how alive somebody's interest is, beside the customer in the middle")
 
 
 def _written(bundle: Bundle, found: Found, targets: Sequence[str], out: Path) -> None:

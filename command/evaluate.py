@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -20,11 +21,13 @@ from training.batch import judge_people
 from training.bundle import Bundle, open_bundle
 from training.evaluation import protocol, slices
 from training.evaluation.occasions import Occasion, last_left_out, next_in_session, weeks
-from training.evaluation.protocol import METRIC, Outcome
+from training.evaluation.protocol import KS, METRIC, Outcome
 from training.judging import POLICY, Contender, paired, pooled
 from training.slices import World, past_at, tasks_between
 
 By = Literal["split", "weeks", "leave-last-out", "session-next"]
+_SLICED = [f"{metric}_at_{k}" for k in KS
+           for metric in ("ndcg", "recall", "precision", "hit_rate", "mrr", "map")]  # fmt: skip
 _MODEL = re.compile(r"v?\d+|champion")
 _LIKE = {"novelty": "novelty, bits", "category_diversity": "variety", "age_days": "age, days",
          "miscalibration": "calibration gap", "serendipity": "surprise @20", "gini": "Gini",
@@ -50,10 +53,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Judged:
-    """Per occasion the outcomes; `whole`: all of them as one, where there are several."""
+    """Per occasion the outcomes, a row a request; `means` and `whole`: a row a person.
+
+    whole: all occasions as one
+    """
 
     occasions: list[Occasion]
     parts: list[list[Outcome]]
+    means: list[list[Outcome]]
     whole: list[Outcome]
 
 
@@ -89,7 +96,7 @@ def evaluate_by(asked: Asked, config: Config, base: Path, home: Home, model: str
     told = _told(asked, found, bundle, world)
     rows, gaps = summary(asked, found, config), differences(asked, found, config)
     _show(asked, rows, gaps, told, world)
-    divided = by_slices(asked, found, world)
+    divided = by_slices(asked, found, world) if asked.slices or asked.out else []
     if asked.slices:
         _show_slices(divided)
     if asked.out is not None:
@@ -110,8 +117,20 @@ def judged(asked: Asked, world: World, bundle: Bundle, progress: Progress) -> Ju
                               progress=part_of(progress, share, 1.0))  # fmt: skip
         for part, other in zip(parts, others, strict=True):
             part += [replace(one, name=rival.name) for one in other if one.name == POLICY]
-    whole = pooled(parts, occasions) if len(parts) > 1 else parts[0]
-    return Judged(occasions, parts, whole)
+    means = [_by_person(*both) for both in zip(parts, occasions, strict=True)]
+    return Judged(occasions, parts, means, pooled(parts, occasions) if parts[1:] else means[0])
+
+
+def _by_person(part: list[Outcome], occasion: Occasion) -> list[Outcome]:
+    """Requests of one person are not draws of their own: each person's mean, where some ask often.
+
+    What is one number for all feeds together stays.
+    """
+    if all(len(np.unique(task.rows)) == len(task.rows) for task in occasion.tasks):
+        return part
+    whole = {(one.task, one.name): one.coverage for one in part}
+    found = pooled([part], [occasion])
+    return [replace(one, coverage=whole[one.task, one.name]) for one in found]
 
 
 def _occasions(asked: Asked, world: World, bundle: Bundle) -> Sequence[Occasion]:
@@ -119,7 +138,9 @@ def _occasions(asked: Asked, world: World, bundle: Bundle) -> Sequence[Occasion]
         return list(weeks(world, asked.weeks, refit=asked.refit))
     if asked.by == "leave-last-out":
         return [last_left_out(world)]
-    past = past_at(world, Contender.of(bundle).learned_us)
+    rival = _rival(asked, world, bundle)
+    learned = [one.learned_us for one in (Contender.of(bundle), rival) if one is not None]
+    past = past_at(world, max(learned))  # neither is asked about what it has learned from
     if asked.by == "session-next":
         return [next_in_session(world, past)]
     return [Occasion("the test slice", past, tasks_between(world, past))]
@@ -144,7 +165,7 @@ def _name_of(asked: Asked, found: Judged) -> str:
 def summary(asked: Asked, found: Judged, config: Config) -> list[dict[str, Any]]:
     """A row per occasion, task, name and metric; of several occasions also all as one."""
     options = config.training
-    named = [(one.name, part) for one, part in zip(found.occasions, found.parts, strict=True)]
+    named = [(one.name, part) for one, part in zip(found.occasions, found.means, strict=True)]
     if len(found.parts) > 1:
         named.append((f"all {asked.by}", found.whole))
     return [
@@ -166,7 +187,7 @@ def by_slices(asked: Asked, found: Judged, world: World) -> list[dict[str, Any]]
     return [
         {"occasion": one.name, **row}
         for one, part in zip(found.occasions, found.parts, strict=True)
-        for row in slices.rows(part, one.tasks, slices.Groups.of(world, one.past), names)
+        for row in slices.rows(part, one.tasks, slices.Groups.of(world, one.past), names, _SLICED)
     ]
 
 
@@ -180,8 +201,17 @@ def _told(asked: Asked, found: Judged, bundle: Bundle, world: World) -> list[str
             f"{bundle.manifest['test_from']}, up to where the ladder was chosen: the blend is left "
             "out there, and what the ladder gains is flattered."
         )
+    rival = _rival(asked, world, bundle)
+    if rival is not None and rival.learned_us != learned and asked.by != "weeks":
+        notes.append(
+            "The two models were trained at different times: both are asked about what came after "
+            "the later one's choices were made."
+        )
     if asked.by == "leave-last-out":
-        notes.append("The past holds what others did later: only to compare sequence models.")
+        notes.append(
+            "The past holds what others did later: only to compare sequence models. The blend is "
+            "left out."
+        )
     if asked.by == "weeks":
         notes.append(
             "Fitted anew before each week." if asked.refit else

@@ -169,9 +169,10 @@ class EvidenceOptions(Section):
     min_gain: float = Field(default=0.0, ge=0)  # a rung must gain so much over a less personal one
     value_per_hit: Above0 | None = None  # what it brings, in the shop's currency, that one of the
     # first 20 items is one that the person then wants; None: gains are told in ndcg alone
-    margin: float | None = Field(default=None, gt=0, le=1)  # instead: this share of what was then
-    # paid for items of the first 20, as the log tells; for shops whose orders have values
+    margin: float | None = Field(default=None, gt=0, le=1)  # before it: this share of what was then
+    # paid for items of the first 20, for kinds of items whose orders have values in the log
     cost_per_personal_feed: float = Field(default=0.0, ge=0)  # in the shop's currency
+    online: bool = False  # do experiments on rungs override it? Only once their arms are served
 
     @property
     def in_money(self) -> bool:
@@ -180,8 +181,6 @@ class EvidenceOptions(Section):
 
     @model_validator(mode="after")
     def _a_cost_needs_a_value(self) -> Self:
-        if self.value_per_hit is not None and self.margin is not None:
-            raise ValueError("give value_per_hit or margin, not both: each says what a hit brings")
         if self.cost_per_personal_feed and not self.in_money:
             raise ValueError(
                 "cost_per_personal_feed is money, so the gain must be too: give value_per_hit, or "

@@ -139,7 +139,7 @@ def test_the_command_says_how_many_and_who_is_left_out(shop, tmp_path):
 class TestMessages:
     def test_each_is_told_the_one_message_that_asks_for_most(self, shop):
         _, bundle = shop
-        found = message_audience(bundle, ["hello", "spring"], 100)
+        found = message_audience(bundle, bundle.config.messages, ["hello", "spring"], 100)
         assert set(people(found, "spring")) == {f"p{n:02}" for n in range(20)} - {"p05"}
         assert set(people(found, "hello")) == {f"p{n:02}" for n in range(20, 40)}
         assert found.left_out["no consent"] == 1
@@ -147,14 +147,14 @@ class TestMessages:
 
     def test_whoever_is_most_alive_comes_first_and_no_more_are_told(self, shop):
         _, bundle = shop
-        found = message_audience(bundle, ["hello"], 5)
+        found = message_audience(bundle, bundle.config.messages, ["hello"], 5)
         lift = found.table["lift"].to_pylist()
         assert len(lift) == 5
         assert lift == sorted(lift, reverse=True)
 
     def test_who_is_in_none_of_the_segments_is_told_nothing(self, shop):
         _, bundle = shop
-        found = message_audience(bundle, ["spring"], 100)
+        found = message_audience(bundle, bundle.config.messages, ["spring"], 100)
         assert found.left_out["in no segment and stage of these"] == 20
 
     @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class TestMessages:
     def test_what_is_not_told_is_refused(self, shop, name, said):
         _, bundle = shop
         with pytest.raises(ValueError, match=said):
-            message_audience(bundle, [name], 100)
+            message_audience(bundle, bundle.config.messages, [name], 100)
 
     def test_the_command_writes_them(self, shop, tmp_path):
         base, _ = shop

@@ -199,16 +199,25 @@ class TestMoney:
         brought, _ = worth(feeds, np.ones(1), EvidenceOptions(margin=0.2))
         assert brought.tolist() == [[0, 0, 0, 6.0]]
 
-    def test_a_margin_where_nothing_was_paid_says_what_to_give_instead(self):
+    def test_what_is_not_paid_for_is_valued_by_the_hit(self):
+        """The second is about an article, for which nobody pays."""
+        feeds = replace(
+            compared([(0, 2, (0, 0, 0))]), paid=np.array([[0.0, 0, 0, 30], [0, 0, 0, 0]]),
+            hits=np.array([[0.0, 0, 0, 1], [0, 0, 0, 1]]), kinds=np.array([0, 1], np.int8),
+        )  # fmt: skip
+        brought, _ = worth(feeds, np.ones(2), EvidenceOptions(margin=0.2, value_per_hit=0.5))
+        assert brought[:, ONE_TO_ONE].tolist() == [6.0, 0.5]
+
+    def test_a_margin_where_nothing_was_paid_says_what_to_give(self):
         config = worlds.config(segments=GROUPS, training={"evidence": {"margin": 0.2}})
         made = survey(PLANTED)
-        unpaid = replace(made.compared, paid=np.zeros_like(made.compared.paid))
-        assert "value_per_hit" in evidence_of(replace(made, compared=unpaid), config)
+        articles = replace(made.compared, paid=0 * made.compared.paid)
+        articles = replace(articles, kinds=np.ones_like(articles.kinds))
+        both = replace(made, compared=Compared.joined([made.compared, articles]))
+        told = evidence_of(both, config)
+        assert "nothing was paid for articles" in told
+        assert "value_per_hit" in told
         assert evidence_of(made, config).unit == "EUR a feed"
-
-    def test_a_value_and_a_margin_are_refused(self):
-        with pytest.raises(ValidationError, match="not both"):
-            EvidenceOptions(value_per_hit=1, margin=0.5)
 
     def test_a_cost_without_a_value_is_refused(self):
         with pytest.raises(ValidationError, match="give value_per_hit"):

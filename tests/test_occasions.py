@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +20,7 @@ from training.evaluation.protocol import Outcome, Priced, captured, evaluate
 from training.evaluation.worth import Worth
 from training.judging import Contender, paired, pooled
 from training.recipe import Recipe
-from training.slices import World, past_at, tasks_between
+from training.slices import World, cuts, past_at, tasks_between
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 28
@@ -233,6 +234,9 @@ class TestCommand:
         ("words", "code", "said"),
         [
             (["--by", "moon"], 2, "moon"),
+            (["--refit"], 2, "--by weeks"),
+            (["--by", "split", "--weeks", "2"], 2, "--by weeks"),
+            (["--by", "split", "--logged"], 2, "one of them"),
             (["--by", "split", "--against", "v1"], 1, "the model itself"),
             (["--by", "split", "--out", "x.txt"], 1, ".parquet or .csv"),
         ],
@@ -241,6 +245,40 @@ class TestCommand:
         found, _, err = run("evaluate", "-c", trained.path, *words)
         assert found == code
         assert said in err
+
+    def test_asks_visits_and_counts_people(self, run, trained, tmp_path):
+        code, told, err = run("evaluate", "-c", trained.path, "--by", "session-next",
+                              "--out", tmp_path / "next.parquet")  # fmt: skip
+        assert code == 0, err
+        assert "what came next at a few places" in told
+        table = pd.read_parquet(tmp_path / "next.parquet")
+        config = trained.config
+        world = World.of(config, build(config, trained.path.parent, trained.home), trained.home)
+        past = past_at(world, cuts(config, world.features).test_us)
+        (task,) = next_in_session(world, past).tasks
+        people = len(np.unique(task.rows))
+        assert people < len(task.rows)
+        assert set(table.query("slice.isna()")["people"]) == {people}
+
+    def test_leaves_the_last_out_and_says_what_for(self, run, trained):
+        code, told, _ = run("evaluate", "-c", trained.path, "--by", "leave-last-out")
+        assert code == 0
+        assert "only to compare sequence models" in " ".join(told.split())
+
+
+class TestTwoModels:
+    def test_are_compared_on_what_neither_has_learned_from(self, run, trained, tmp_path):
+        base = tmp_path / "shop"
+        shutil.copytree(trained.path.parent, base)
+        before = f"{START + timedelta(days=45):%Y-%m-%d}"
+        code, _, err = run("train", "-c", base / "feeds.yaml", "--as-of", before,
+                           "--rankers", "popularity,als")  # fmt: skip
+        assert code == 0, err
+        code, told, err = run("evaluate", "-c", base / "feeds.yaml", "--model", "v2",
+                              "--against", "v1")  # fmt: skip
+        assert code == 0, err
+        assert "over v1" in told
+        assert "trained at different times" in " ".join(told.split())
 
 
 class TestObjective:

@@ -97,17 +97,20 @@ def audience(
     return Found(_table(bundle, agreed[some], places[some], targets, chosen), left_out)
 
 
-def message_audience(bundle: Bundle, names: Sequence[str], most: int) -> Found:
+def message_audience(
+    bundle: Bundle, known: Sequence[Message], names: Sequence[str], most: int
+) -> Found:
     """At most `most` customers for each named key message, everybody in one audience only.
 
     A message is for its segment and stage; who fits several is told the one that comes first (see
     `features.messages.in_order`). `lift` is how alive somebody's interest is beside that of the
     customer in the middle; `gain` is the evidence for feeds of the person's cell.
-    Raises ValueError for a message that there is not, or that is not told at this moment.
+    Raises ValueError for a message that is not among the `known`, that is not told at this moment,
+    or whose segment the model does not have.
 
     returns: rows of AUDIENCE without a place, message by message, highest lift first
     """
-    messages = _messages(bundle, names)
+    messages = _messages(bundle, known, names)
     customers = np.flatnonzero(np.char.startswith(bundle.persons.ids.astype(str), "u:"))
     agreed = customers[np.asarray(bundle.consent)[customers]]
     groups = [_group(bundle, int(row)) for row in agreed]
@@ -125,18 +128,23 @@ def message_audience(bundle: Bundle, names: Sequence[str], most: int) -> Found:
     return Found(pa.concat_tables(parts), left_out)
 
 
-def _messages(bundle: Bundle, names: Sequence[str]) -> list[Message]:
+def _messages(bundle: Bundle, known: Sequence[Message], names: Sequence[str]) -> list[Message]:
     """The named ones, in the order in which they are told."""
-    known = {one.called: one for one in bundle.config.messages}
-    now = from_us(bundle.now_us())
+    by_name, now = {one.called: one for one in known}, from_us(bundle.now_us())
+    segments = list(bundle.manifest["segments"])
     for name in names:
-        if name not in known:
+        if name not in by_name:
             raise ValueError(
-                f"--message: the model's config has no message {name!r}; it has {list(known)}"
+                f"--message: the config has no message {name!r}; it has {list(by_name)}"
             )
-        if not known[name].holds(now):
+        if not by_name[name].holds(now):
             raise ValueError(f"--message: {name!r} is not told at {now:%Y-%m-%d %H:%M} UTC")
-    return in_order([known[name] for name in dict.fromkeys(names)])
+        if (segment := by_name[name].segment) is not None and segment not in segments:
+            raise ValueError(
+                f"--message: {name!r} is for the segment {segment!r}, which model {bundle.version} "
+                f"does not have; it has {segments}"
+            )
+    return in_order([by_name[name] for name in dict.fromkeys(names)])
 
 
 def _group(bundle: Bundle, row: int) -> tuple[str | None, str | None]:

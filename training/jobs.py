@@ -171,7 +171,8 @@ def measure(world: World, learned: Learned, parts: Cuts, progress: Progress = si
     divided = slices.rows(outcomes, asked, slices.Groups.of(world, past))
     survey = compare_rungs(world, cooked, parts.test_us, options.evidence.requests,
                            part_of(progress, 0.85, 1.0))  # fmt: skip
-    found = evidence_of(survey, config, online_evidence(world))
+    words = online_evidence(world) if options.evidence.online else []
+    found = evidence_of(survey, config, words)
     return Measured(parts, rows, divided, learned.gains, learned.recipe.ladder, found, survey)
 
 

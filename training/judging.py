@@ -87,10 +87,16 @@ class Contender:
         learned = to_us(datetime.fromisoformat(bundle.manifest["test_from"]))
         return cls(bundle.version, bundle.recipe, forest, learned)
 
-    def fitted(self, world: World, past: Past, progress: Progress = silent) -> Cooked:
-        """On this past; a blend that has learned from what came after it is left out."""
-        forest = self.forest if past.as_of_us >= self.learned_us else None
-        return cook(self.recipe, past, world.home, progress, forest)
+    def fitted(
+        self, world: World, past: Past, progress: Progress = silent, *, since_us: int | None = None
+    ) -> Cooked:
+        """On this past; a blend that has learned from what came after it is left out.
+
+        since_us: when the first asks; if that is before the past's end, the blend, which looks at
+        what is live, is left out as well
+        """
+        known = past.as_of_us >= self.learned_us and (since_us or past.as_of_us) >= past.as_of_us
+        return cook(self.recipe, past, world.home, progress, self.forest if known else None)
 
     def judged(
         self, world: World, occasions: Sequence[Occasion], *, refit: bool = True,
@@ -105,7 +111,7 @@ class Contender:
         for place, occasion in enumerate(occasions):
             told = part_of(progress, place / len(occasions), (place + 1) / len(occasions))
             if cooked is None or refit:
-                cooked = self.fitted(world, occasion.past, told)
+                cooked = self.fitted(world, occasion.past, told, since_us=occasion.since_us)
                 if len(occasions) > 1:
                     cooked = _followed(cooked, len(world))
             else:

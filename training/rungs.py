@@ -39,7 +39,7 @@ class Compared:
     """How each rung did on the same requests, a row per request and kind.
 
     ndcg:    (q, 4) float64, of the first 20, by rung in the order of RUNGS
-    hits:    (q, 4) float64, wanted items among them
+    hits:    (q, 4) float64, wanted items among them      paid: (q, 4) float64, money paid for them
     rungs:   (q, 4) int8, the rung that the person could have under each limit
     persons: (q,) int64        segments: (q,) int16, -1 none       stages: (q,) int8, -1 unknown
     channels: (q,) int16, -1 unknown      kinds: (q,) int8 into KINDS
@@ -97,8 +97,19 @@ class Survey:
 
 
 def survey_of(bundle: Path) -> Survey | None:
-    """What was asked when the bundle in this directory was trained; None: nobody asked."""
-    return arrays.load(Survey, bundle / KEPT) if (bundle / KEPT).exists() else None
+    """What was asked when the bundle in this directory was trained; None: nobody asked.
+
+    Raises ValueError where an older version kept it.
+    """
+    if not (bundle / KEPT).exists():
+        return None
+    try:
+        return arrays.load(Survey, bundle / KEPT)
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{bundle / KEPT} was kept by another version of this code (it lacks {error}); "
+            "run `feeds train`"
+        ) from error
 
 
 def compare_rungs(
@@ -123,11 +134,13 @@ def compare_rungs(
     steps = int(np.clip((end_us - begin_us) / STEP_US, *STEPS))
     bounds = np.linspace(begin_us, end_us, steps + 1).astype(np.int64).tolist()
     parts: list[Compared] = []
+    asked = dict.fromkeys(wanted, 0)
     for number, (begin, end) in enumerate(pairwise(bounds)):
         progress("asking every rung", number / steps)
         for kind, visits in drawn.items():
             now = visits.take((visits.at_us >= begin) & (visits.at_us < end))
             task, rows = now.task(kind, log, world.config, shelf)
+            asked[KINDS[kind]] += len(rows)
             if len(rows):
                 asking = now.take(rows)
                 codes = channels.codes[log.indptr[asking.rows] + asking.asked]
@@ -138,6 +151,8 @@ def compare_rungs(
         take_in(learners, world, begin, end)
     if not parts:
         return None
+    for code, name in enumerate(KINDS):  # what the rules keep away is not wanted of a feed
+        wanted[name] *= asked[name] / max(len(drawn[code]), 1)
     days = (end_us - begin_us) / DAY_US
     names = people_at(world.config, world.features, begin_us, world.home).names
     return Survey(Compared.joined(parts), names, channels.names, len(every), wanted, days,

@@ -39,11 +39,14 @@ def evidence_of(
     if survey is None:
         return "evidence: nobody asked for anything in the test slice; a longer log has more"
     options, found = config.training.evidence, survey.compared
-    if options.margin is not None and not found.paid.any():
-        return (
-            "evidence: `margin` is a share of what was paid, but no order that a feed could have "
-            "brought has a value; give value_per_hit instead"
-        )
+    if options.in_money and options.value_per_hit is None:
+        by_kind = {kind: found.paid[found.kinds == code] for code, kind in enumerate(KINDS)}
+        free = [kind for kind, paid in by_kind.items() if len(paid) and not paid.any()]
+        if free:
+            return (
+                f"evidence: `margin` is a share of what was paid, and nothing was paid for "
+                f"{' and '.join(free)}s in the log; say what a hit there brings: value_per_hit"
+            )
     names, own = _settled(survey, config)
     codes = (found.browsing, found.kinds, found.channels, found.stages, own)
     wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]

@@ -71,7 +71,8 @@ class Requests:
 def worth(found: Compared, wanted: Float64, options: EvidenceOptions) -> tuple[Float64, Float64]:
     """(q, 4) what each rung's feed brings: money where a hit has a value, else ndcg@20; its cost.
 
-    In money: value_per_hit x hits, or margin x what was paid for them, x `wanted`. A feed costs if
+    In money: margin x what was paid for the hits, of a kind of items that is paid for, else
+    value_per_hit x hits; times `wanted`. A feed costs if
     the person could have `segment` or more under the limit.
 
     wanted: (q,) the share of visits that want anything of the kind: the others get feeds too, and
@@ -80,10 +81,12 @@ def worth(found: Compared, wanted: Float64, options: EvidenceOptions) -> tuple[F
     cost = np.where(found.rungs >= PERSONAL, options.cost_per_personal_feed, 0.0)
     if not options.in_money:
         return found.ndcg, cost
+    brought = found.hits * (options.value_per_hit or 0.0)
     if options.margin is not None:
-        brought = found.paid * options.margin
-    else:
-        brought = found.hits * (options.value_per_hit or 0.0)
+        for kind in np.unique(found.kinds):
+            own = found.kinds == kind
+            if found.paid[own].any():
+                brought[own] = found.paid[own] * options.margin
     return brought * wanted[:, None], cost
 
 

@@ -94,18 +94,20 @@ def readings(world: World, experiment: Experiment, days: int = DAYS) -> list[Rea
     window = Window(length, since, until)
     people = Units.of(world, experiment)
     outcomes, foreign = _outcomes(world)
-    return [_read(world, experiment, span, window, (people, outcomes, foreign)) for span in spans]
+    return [
+        _read(world, experiment, span, window, (people, outcomes, foreign), begin) for span in spans
+    ]
 
 
 def _read(
     world: World, experiment: Experiment, span: Span, window: Window,
-    who_did: tuple[Units, Outcomes, int],
+    who_did: tuple[Units, Outcomes, int], begun_us: int,
 ) -> Reading:  # fmt: skip
     people, outcomes, foreign = who_did
     source, first = entries(world, experiment, span)
     met = first < NEVER
     held = people.held(first)
-    cell, names = _cells(world, experiment, span.begin_us, people.known & ~held)
+    cell, names = _cells(world, experiment, begun_us, people.known & ~held)
     exposed = Exposed(np.where(met & people.known & ~held, people.arm, -1), first, cell)
     done = exposed.arm >= 0
     done[done] = first[done] + window.length_us <= window.until_us

@@ -34,6 +34,12 @@ class Occasion:
     past: Past
     tasks: list[Task]
 
+    @property
+    def since_us(self) -> int:
+        """When the first of them asks; where nobody does, at the end of the past."""
+        asked = [task.people.queries.now_us for task in self.tasks]
+        return min((int(np.min(one)) for one in asked), default=self.past.as_of_us)
+
 
 def weeks(world: World, count: int, *, refit: bool = True) -> Iterator[Occasion]:
     """The last `count` weeks of the log, oldest first: before each, all that was is known.

@@ -73,7 +73,7 @@ def demand(log: Timelines) -> dict[str, Bool]:
 
 def rows(
     outcomes: Sequence[Outcome], tasks: Sequence[Task], groups: Groups,
-    names: Sequence[str] = ("policy", "popularity"),
+    names: Sequence[str] = ("policy", "popularity"), metrics: Sequence[str] = METRICS,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row per task, ranker, group and metric: task, name, slice, value, metric, people, mean.
 
@@ -84,18 +84,20 @@ def rows(
     found: list[dict[str, Any]] = []
     for one in outcomes:
         if one.name in names:
-            parts = _divided(one, by_name[one.task], groups)
+            parts = _divided(one, by_name[one.task], groups, metrics)
             found += [{"task": one.task, "name": one.name, **part} for part in parts]
     return found
 
 
-def _divided(outcome: Outcome, task: Task, groups: Groups) -> Iterator[dict[str, Any]]:
+def _divided(
+    outcome: Outcome, task: Task, groups: Groups, metrics: Sequence[str]
+) -> Iterator[dict[str, Any]]:
     everybody = len(task.people)
     for what, masks in groups.people.items():
         for value, mask in masks.items():
             asked = mask[task.rows]
             if 0 < asked.sum() < everybody:
-                means = {m: outcome.values[m][asked].mean() for m in METRICS}
+                means = {m: outcome.values[m][asked].mean() for m in metrics}
                 yield from _rows(what, value, int(asked.sum()), means)
     for what, masks in groups.items.items():
         for value, mask in masks.items():
@@ -103,7 +105,7 @@ def _divided(outcome: Outcome, task: Task, groups: Groups) -> Iterator[dict[str,
             asked = np.diff(left.indptr) > 0
             if asked.any() and left.values.size < task.truth.values.size:
                 part = _judged(outcome, left, np.flatnonzero(asked), len(mask))
-                means = {m: part.values[m].mean() for m in METRICS}
+                means = {m: part.values[m].mean() for m in metrics}
                 yield from _rows(what, value, int(asked.sum()), means)
 
 
