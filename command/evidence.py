@@ -100,7 +100,7 @@ def by_experiment(evidence: Evidence) -> list[str]:
     if not online:
         return []
     return [f"{online:,} of {len(own):,} cells rest on an experiment, which goes before what the "
-            "earlier days suggest."]  # fmt: skip
+            "earlier days suggest; it may have run in the shaded days, too."]  # fmt: skip
 
 
 def plainly(line: Mapping[str, Any], scale: Scale) -> list[str]:
