@@ -31,7 +31,8 @@ _SLICED = [f"{metric}_at_{k}" for k in KS
 _MODEL = re.compile(r"v?\d+|champion")
 _LIKE = {"novelty": "novelty, bits", "category_diversity": "variety", "age_days": "age, days",
          "miscalibration": "calibration gap", "serendipity": "surprise @20", "gini": "Gini",
-         "short_share": "short"}  # fmt: skip
+         "short_share": "short",
+         "fallback_share": "fallback", "suppress_share": "suppressed"}  # fmt: skip
 _VALUE = ("value_at_20", "value_share_at_20", "value_ndcg_at_20")
 
 

@@ -229,6 +229,8 @@ def _row(cell: Weighed, scale: Scale) -> tuple[str, ...]:
     if later and not gained:
         word = "open" if held == "open" else ""
         gained = scale.found(later["gain"], later["low"], later["high"], word)
+        if scale.unit != "ndcg@20" and cell.feeds_a_month is not None:
+            gained += f"\n{later['gain'] * cell.feeds_a_month:+,.0f} a month"
     return (
         str(cell.kind), *parts, f"{cell.people:,}",
         f"{RUNG_WORDS[RUNGS[heat.rung(cell)]]}\n({cell.rests_on})", heat.verdict(cell), gained,

@@ -310,6 +310,13 @@ class TestTheBottomLine:
             "Personalising products pays, where the table serves more than one for all: +"
         )
 
+    def test_every_cell_has_its_share_of_the_feeds_of_a_month(self):
+        """6,000 visits in 20 days are 9,000 feeds a month; 300 of 604 requests are of fans."""
+        found = evidence_of(survey(PLANTED), CONFIG)
+        feeds = {cell.segment: cell.feeds_a_month for cell in found.cells if None not in cell.key}
+        assert feeds == {"fans": 4470, "crowd": 4470, "few": 60}
+        assert all(cell.feeds_a_month is None for cell in found.cells if None in cell.key)
+
     def test_a_shop_that_should_not_personalise(self):
         found = evidence_of(survey([(0, 300, (-0.1, -0.1, -0.1))]), CONFIG)
         assert found.bottom[0]["says"].startswith("This shop should not personalise products")

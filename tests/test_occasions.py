@@ -195,6 +195,15 @@ def outcome(name, values, task="all"):
     return Outcome(task, name, {"ndcg_at_20": np.array(values, float)}, {}, feeds)
 
 
+def test_what_was_decided_is_counted(world):
+    past = past_at(world, cut_us(21))
+    task, steps = tasks_between(world, past)[0], contender(world).fitted(world, past).steps
+    known = evaluate(steps, "policy", task, len(world))
+    assert known.coverage["fallback_share"] == known.coverage["suppress_share"] == 0
+    silent = replace(task, terms=replace(task.terms, items=np.empty(0, np.int32)))
+    assert evaluate(steps, "policy", silent, len(world)).coverage["suppress_share"] == 1
+
+
 class TestComparing:
     def test_gains_are_paired(self):
         low = np.linspace(0, 1, 50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -67,9 +68,13 @@ def evidence_of(
                         from_us(middle).isoformat(), [], [], [*merged[0], *merged[1]])  # fmt: skip
     evidence = overridden(evidence, online)
     chosen = served(requests.take(late), evidence, names)
+    traffic = _traffic(requests, survey, names)
     return replace(
         evidence,
-        cells=_reported(evidence.cells, requests.take(late), chosen, names),
+        cells=[
+            replace(cell, feeds_a_month=traffic.get(cell.key))
+            for cell in _reported(evidence.cells, requests.take(late), chosen, names)
+        ],
         periods=_over_time(requests, edges),
         bottom=[
             line
@@ -106,6 +111,15 @@ def _reported(
         )
         for cell in cells
     ]
+
+
+def _traffic(requests: Requests, survey: Survey, names: Names) -> dict[Any, int]:
+    """Feeds a month of every finest cell: its share of the requests of its kind, of all visits."""
+    a_month = survey.visits / survey.days * MONTH_DAYS
+    in_cell = Counter(zip(*(column.tolist() for column in requests.codes), strict=True))
+    of_kind = Counter(requests.codes[KIND].tolist())
+    return {told(key, names): round(a_month * count / of_kind[key[KIND]])
+            for key, count in in_cell.items()}  # fmt: skip
 
 
 def _edges(survey: Survey, periods: int) -> Int64:

@@ -110,6 +110,7 @@ class Weighed:
     requests, people, gains: of the earlier periods, that chose
     later:   what the chosen rung gained over `one_for_all` in the later ones; None: nobody asked
     always:  what `one_to_one` gained there
+    feeds_a_month: of a finest cell, as many of its kind as its share of the requests says
     """
 
     visit: str | None
@@ -124,6 +125,7 @@ class Weighed:
     gains: list[Gain]
     later: dict[str, float] | None = None
     always: dict[str, float] | None = None
+    feeds_a_month: int | None = None
 
     @property
     def key(self) -> Name:

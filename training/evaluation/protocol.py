@@ -25,6 +25,7 @@ from features.types import Bool, Float64, Int32, Int64, Ragged, gather, row_numb
 from training.bundle import terms
 from training.catalogue import Catalogue
 from training.evaluation import metrics
+from training.evaluation.feed_measures import decision_shares
 from training.policy import People, Step, Terms, decide, kept_away
 from training.queries import Standing, queries_for
 
@@ -135,10 +136,13 @@ def tasks(
 def evaluate(ladder: Sequence[Step], name: str, task: Task, n_items: int) -> Outcome:
     """Feeds for everybody in the task, judged."""
     parts = [
-        decide(ladder, task.people.take(rows), task.terms).items
+        decide(ladder, task.people.take(rows), task.terms)
         for rows in np.array_split(np.arange(len(task.people)), -(-len(task.people) // CHUNK))
     ]
-    return judged(np.concatenate(parts), name, task, n_items)
+    found = judged(np.concatenate([part.items for part in parts]), name, task, n_items)
+    shares = decision_shares(np.concatenate([part.decisions for part in parts]))
+    found.coverage.update({f"{one}_share": shares[one] for one in ("fallback", "suppress")})
+    return found
 
 
 def judged(feeds: Int32, name: str, task: Task, n_items: int) -> Outcome:
