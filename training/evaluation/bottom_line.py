@@ -11,6 +11,7 @@ import numpy as np
 
 from features.config import KINDS, RUNGS, Config
 from features.segments import settled_name
+from features.training_options import EvidenceOptions
 from features.types import DAY_US, Float64, Int64, from_us
 from training.evaluation.evidence import (
     CHANNEL,
@@ -40,21 +41,13 @@ def evidence_of(
     if survey is None:
         return "evidence: nobody asked for anything in the test slice; a longer log has more"
     options, found = config.training.evidence, survey.compared
-    if options.in_money and options.value_per_hit is None:
-        by_kind = {kind: found.paid[found.kinds == code] for code, kind in enumerate(KINDS)}
-        free = [kind for kind, paid in by_kind.items() if len(paid) and not paid.any()]
-        if free:
-            return (
-                f"evidence: `margin` is a share of what was paid, and nothing was paid for "
-                f"{' and '.join(free)}s in the log; say what a hit there brings: value_per_hit"
-            )
+    if options.in_money and options.value_per_hit is None and (free := _free(survey)):
+        return (
+            f"evidence: `margin` is a share of what was paid, and nothing was paid for "
+            f"{' and '.join(free)}s in the log; say what a hit there brings: value_per_hit"
+        )
     names, own = _settled(survey, config)
-    codes = (found.browsing, found.kinds, found.channels, found.stages, own)
-    wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]
-    brought, cost = worth(found, wanted, options)
-    requests = Requests(
-        brought - cost, cost, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
-    )
+    requests = _requests(survey, own, options)
     edges = _edges(survey, options.periods)
     middle = int(edges[(options.periods + 1) // 2])
     early, late = (np.flatnonzero(mask) for mask in (found.at_us < middle, found.at_us >= middle))
@@ -81,6 +74,24 @@ def evidence_of(
             for kind in range(len(KINDS))
             if (line := _bottom(survey, requests.take(late), (late, chosen), kind, unit))
         ],
+    )
+
+
+def _free(survey: Survey) -> list[str]:
+    """The kinds that were wanted, and for which nobody paid anything."""
+    found = survey.compared
+    by_kind = {kind: found.paid[found.kinds == code] for code, kind in enumerate(KINDS)}
+    return [kind for kind, paid in by_kind.items() if len(paid) and not paid.any()]
+
+
+def _requests(survey: Survey, segments: Int64, options: EvidenceOptions) -> Requests:
+    """What was asked, as it is weighed; segments: (q,) int64, of each, settled."""
+    found = survey.compared
+    codes = (found.browsing, found.kinds, found.channels, found.stages, segments)
+    wanted = np.array([survey.wanted[kind] for kind in KINDS])[found.kinds]
+    brought, cost = worth(found, wanted, options)
+    return Requests(
+        brought - cost, cost, found.persons, tuple(c.astype(np.int64) for c in codes), found.at_us
     )
 
 
