@@ -187,22 +187,19 @@ def evaluate(
 ) -> None:
     """How a model did: as it was trained, judged anew, or on people and truth of your own."""
     from command import evaluate as judging
+    from command.off_policy import evaluate_logged
 
     shop, base, place = _shop(config, home)
     if (truth is None) != (people is None):
         raise typer.BadParameter("give --truth and --people together")
-    anew = bool(by or slices or out or against or weeks or refit)
-    if (truth is not None) + logged + anew > 1:
-        raise typer.BadParameter(
-            "judge by given --truth, by --logged slots, or --by an occasion of the log: one of them"
-        )
     if (weeks or refit) and by != "weeks":
         raise typer.BadParameter("--weeks and --refit go with --by weeks")
+    anew = bool(by or slices or out or against)
+    if (truth is not None) + logged + anew > 1:
+        raise typer.BadParameter("judge by one of --truth, --logged, or --by and what goes with it")
     if truth is not None and people is not None:
         judging.evaluate_given(place, model, people, truth)
     elif logged:
-        from command.off_policy import evaluate_logged
-
         evaluate_logged(shop, base, place, model)
     elif anew:
         how = _one_of(by or "split", judging.By, "--by")

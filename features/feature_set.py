@@ -18,6 +18,7 @@ from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, UserItemM
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 SCHEMA_VERSION = 3
 
@@ -103,6 +104,18 @@ class FeatureSet:
     def item_table(self) -> pd.DataFrame:
         """The catalogue in item order."""
         return self.table("items")
+
+    def beside(self, columns: Sequence[str]) -> pa.Table:
+        """These columns of the events behind `timelines`, entry by entry."""
+        import pyarrow.parquet as pq  # here: a serving worker does without
+
+        found = pq.read_table(
+            self.directory / "events.parquet", columns=[*columns, "item_index"],
+            filters=[("signal", ">=", 0)],
+        )  # fmt: skip
+        if not np.array_equal(found["item_index"].to_numpy(), self.timelines.items):
+            raise ValueError(f"{self.directory}: events and timelines differ; build it again")
+        return found
 
     def table(self, name: str) -> pd.DataFrame:
         """items, categories, persons, events, popularity, trending, repurchase or removed."""

@@ -254,7 +254,7 @@ class TestCommand:
             (["--by", "moon"], 2, "moon"),
             (["--refit"], 2, "--by weeks"),
             (["--by", "split", "--weeks", "2"], 2, "--by weeks"),
-            (["--by", "split", "--logged"], 2, "one of them"),
+            (["--by", "split", "--logged"], 2, "by one of"),
             (["--by", "split", "--against", "v1"], 1, "the model itself"),
             (["--by", "split", "--out", "x.txt"], 1, ".parquet or .csv"),
         ],

@@ -164,13 +164,7 @@ def _outcomes(world: World) -> tuple[Outcomes, int]:
 
 def _worth(features: FeatureSet, config: Config) -> Float64:
     """(m,) of every entry of the timelines its value; NaN: in another currency than the shop's."""
-    import pyarrow.parquet as pq  # here: a serving worker does without
-
-    table = pq.read_table(features.directory / "events.parquet",
-                          columns=["item_index", "value", "currency"],
-                          filters=[("signal", ">=", 0)]).to_pandas()  # fmt: skip
-    if not np.array_equal(table["item_index"], features.timelines.items):
-        raise ValueError(f"{features.directory}: events and timelines differ; build it again")
+    table = features.beside(["value", "currency"]).to_pandas()
     own = table["currency"] == config.shop.currency
     return np.asarray(table["value"].fillna(0.0).where(own), dtype=np.float64)
 

@@ -44,13 +44,7 @@ class Channels:
     @classmethod
     def of(cls, features: FeatureSet) -> Channels:
         """Of the entries of `features.timelines`, in their order."""
-        import pyarrow.parquet as pq  # here: a serving worker does without
-
-        table = pq.read_table(features.directory / "events.parquet",
-                              columns=["channel", "item_index"],
-                              filters=[("signal", ">=", 0)])  # fmt: skip
-        if not np.array_equal(table["item_index"].to_numpy(), features.timelines.items):
-            raise ValueError(f"{features.directory}: events and timelines differ; build it again")
+        table = features.beside(["channel"])
         told = table["channel"].combine_chunks().dictionary_encode()
         names = [str(name) for name in told.dictionary.to_pylist()]
         codes = told.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int16)

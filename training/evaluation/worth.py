@@ -35,11 +35,7 @@ class Worth:
 
         None where no event has either.
         """
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(features.directory / "events.parquet",
-                              columns=["value", "currency", "duration_seconds"],
-                              filters=[("signal", ">=", 0)])  # fmt: skip
+        table = features.beside(["value", "currency", "duration_seconds"])
         signals = features.timelines.signals
         home = table["currency"].fill_null(config.shop.currency).to_numpy() == config.shop.currency
         orders = np.array(config.had_signals(), dtype=np.bool_)[signals]
