@@ -63,6 +63,7 @@ class Judged:
     parts: list[list[Outcome]]
     means: list[list[Outcome]]
     whole: list[Outcome]
+    rival: Contender | None
 
 
 def evaluate_stored(home: Home, model: str | None) -> None:
@@ -107,8 +108,8 @@ def evaluate_by(asked: Asked, config: Config, base: Path, home: Home, model: str
 
 def judged(asked: Asked, world: World, bundle: Bundle, progress: Progress) -> Judged:
     """Everybody's feeds on every occasion; another model's policy under the model's name."""
-    occasions = list(_occasions(asked, world, bundle))
     rival = _rival(asked, world, bundle)
+    occasions = _occasions(asked, world, bundle, rival)
     share = 0.5 if rival else 1.0
     parts = list(Contender.of(bundle).judged(
         world, occasions, refit=asked.refit, progress=part_of(progress, 0.0, share)
@@ -119,7 +120,8 @@ def judged(asked: Asked, world: World, bundle: Bundle, progress: Progress) -> Ju
         for part, other in zip(parts, others, strict=True):
             part += [replace(one, name=rival.name) for one in other if one.name == POLICY]
     means = [_by_person(*both) for both in zip(parts, occasions, strict=True)]
-    return Judged(occasions, parts, means, pooled(parts, occasions) if parts[1:] else means[0])
+    whole = pooled(parts, occasions) if len(parts) > 1 else means[0]
+    return Judged(occasions, parts, means, whole, rival)
 
 
 def _by_person(part: list[Outcome], occasion: Occasion) -> list[Outcome]:
@@ -134,12 +136,13 @@ def _by_person(part: list[Outcome], occasion: Occasion) -> list[Outcome]:
     return [replace(one, coverage=whole[one.task, one.name]) for one in found]
 
 
-def _occasions(asked: Asked, world: World, bundle: Bundle) -> Sequence[Occasion]:
+def _occasions(
+    asked: Asked, world: World, bundle: Bundle, rival: Contender | None
+) -> list[Occasion]:
     if asked.by == "weeks":
         return list(weeks(world, asked.weeks, refit=asked.refit))
     if asked.by == "leave-last-out":
         return [last_left_out(world)]
-    rival = _rival(asked, world, bundle)
     learned = [one.learned_us for one in (Contender.of(bundle), rival) if one is not None]
     past = past_at(world, max(learned))  # neither is asked about what it has learned from
     if asked.by == "session-next":
@@ -202,7 +205,7 @@ def _told(asked: Asked, found: Judged, bundle: Bundle, world: World) -> list[str
             f"{bundle.manifest['test_from']}, up to where the ladder was chosen: the blend is left "
             "out there, and what the ladder gains is flattered."
         )
-    rival = _rival(asked, world, bundle)
+    rival = found.rival
     if rival is not None and rival.learned_us != learned and asked.by != "weeks":
         notes.append(
             "The two models were trained at different times: both are asked about what came after "
