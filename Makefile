@@ -8,7 +8,8 @@ SHOP := $(abspath $(or $(FEEDS_SHOP),.feeds/demo/shop/feeds.yaml))
 DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
 .PHONY: demo notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
-	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality clean
+	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
+	bench-serving bench-freshness bench-replay clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -60,6 +61,15 @@ bench-evaluation: .venv/installed ## 100,000 people x 50,000 items judged with 5
 
 bench-quality: .venv/installed .venv-peers/installed ## our rankers beside what a user would pick instead, on the real logs
 	$(BIN)/python -m benchmarks.quality $(QUALITY)
+
+bench-serving: .venv/installed ## CPU per request at 10 thousand to a million items, beside a feed from memory; memory of two workers
+	$(BIN)/python -m benchmarks.serving $(SERVING)
+
+bench-freshness: .venv/installed ## from an acknowledged event to the other worker's feed; the first minute of a new article
+	$(BIN)/python -m benchmarks.serving.freshness $(FRESHNESS)
+
+bench-replay: .venv/installed ## a month of the article log through the service and offline; FEEDS_DATA names the logs' directory
+	$(BIN)/python -m benchmarks.serving.replay $(REPLAY)
 
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-peers .feeds .pytest_cache .mypy_cache .ruff_cache .hypothesis

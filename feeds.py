@@ -258,7 +258,7 @@ def serve(
         raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
     if free_port(port) != port:
         raise ValueError(f"port {port} is taken; choose another with --port")
-    command, environment = serve_command(place, port, workers)
+    command, environment = serve_command(place, port, workers, config)
     show.console.print(
         f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/"
     )

@@ -17,7 +17,7 @@ def check(config: Config, base: Path, home: Home) -> None:
     Raises TooManyRejects, after the report, when more is rejected than the config allows.
     """
     with show.progress_bar() as progress, home.locked():
-        tables = read_tables(config, home, file_digests(config, base), progress)
+        tables = read_tables(config, home, file_digests(config, base, home), progress)
     with engine(home.scratch(), config.engine) as place:
         events = tables.accepted(place, "events")
         assert events is not None  # a config without events is refused

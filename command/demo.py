@@ -43,14 +43,20 @@ def bring_example(name: str, data: Path, target: Path) -> Path:
     return target / "feeds.yaml"
 
 
-def serve_command(home: Home, port: int, workers: int) -> tuple[list[str], dict[str, str]]:
-    """The command that serves `home`, and its environment."""
+def serve_command(
+    home: Home, port: int, workers: int, config: Path | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The command that serves `home`, and its environment.
+
+    config: whose rules the service follows; None: those that the model was trained with
+    """
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Feeds",
                "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
     environment = {
         **os.environ,
         "FEEDS_HOME": str(home.root.resolve()),
         "FEEDS_WORKERS": str(workers),
+        **({"FEEDS_CONFIG": str(config.resolve())} if config else {}),
         "BENTOML_HOME": str((home.root / "bentoml").resolve()),
         "BENTOML_DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",  # workers are processes; threads inside them fight for the cores
@@ -60,9 +66,9 @@ def serve_command(home: Home, port: int, workers: int) -> tuple[list[str], dict[
 
 
 @contextmanager
-def served(home: Home, port: int, workers: int) -> Iterator[str]:
+def served(home: Home, port: int, workers: int, config: Path | None = None) -> Iterator[str]:
     """Serve `home` in a process of its own while the block runs; yields the URL."""
-    command, environment = serve_command(home, port, workers)
+    command, environment = serve_command(home, port, workers, config)
     log = home.scratch() / "service.log"
     with (
         log.open("wb") as output,

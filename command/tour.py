@@ -45,7 +45,7 @@ def tour(out: Path, example: str | None, data: Path | None, *, port: int, stay: 
 def _serve(home: Home, path: Path, port: int, *, stay: bool, started: float) -> None:
     requests = demo.four_requests(open_bundle(home, None))
     show.console.print("\nstarting the service …")
-    with demo.served(home, port, workers=2) as url:
+    with demo.served(home, port, workers=2, config=path) as url:
         for title, request in requests.items():
             show.feed(title, demo.ask(url, request))
         show.console.print(f"\nDone in {time.perf_counter() - started:.0f} s. Where to look:")

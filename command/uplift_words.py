@@ -130,7 +130,4 @@ def not_counted(reading: Reading, config: Config) -> list[str]:
     if reading.source == "visits":
         found.append("not everybody who came saw a feed: the difference among those who did is "
                      "larger")  # fmt: skip
-    if "`experiments`" in config.not_in_effect():
-        found.append("this version serves every arm the same: until another system obeys the "
-                     "arms, the true difference is 0 (an A/A test)")  # fmt: skip
     return found

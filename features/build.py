@@ -26,6 +26,7 @@ from features.reading import (
     Tables,
     file_digests,
     named_sources,
+    own_log,
     read_tables,
     stop_if_too_many,
 )  # fmt: skip
@@ -95,7 +96,7 @@ def build(
     _check_moments(as_of, now)
     progress("looking for changes", 0.0)
     with home.locked():
-        digests = file_digests(config, base)
+        digests = file_digests(config, base, home)
         digest = input_digest(config, base, digests, as_of)
         target = home.feature_sets / digest[:16]
         if (target / "manifest.json").exists():
@@ -122,7 +123,8 @@ def _build(
         with steps.timed("clean"):
             log = clean(engine, config, tables, as_of, now)
         with steps.timed("profile"):
-            known = profile.profile(log.credible, log.moment_us, engine.collect)
+            own = own_log(engine, tables, log.credible, log.moment_us)
+            known = profile.profile(*own, engine.collect)
             _compare(config, before, known, as_of)
         world = _number(engine, config, tables, log, steps)
         with written_beside(target) as directory:

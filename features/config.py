@@ -13,6 +13,7 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from features.experiments import Experiment, check_experiments
+from features.feed_rules import FeedRule, check_rules, segment_names
 from features.messages import Message, check_messages
 from features.options import (
     RUNGS,
@@ -96,6 +97,7 @@ class Sources(Section):
     customers: Source | None = None
     identities: Source | None = None
     preferences: Source | None = None
+    service: list[Literal["events", "decisions"]] = ["events", "decisions"]  # docs/state.md
 
     @model_validator(mode="after")
     def _only_items_are_derived(self) -> Self:
@@ -171,7 +173,7 @@ class Config(Section):
     catalogue: CatalogueOptions = CatalogueOptions()
     popularity: PopularityTables = PopularityTables()
     bounds: Bounds = Bounds()
-    rules: list[dict[str, Any]] = []
+    rules: list[FeedRule] = []
     messages: list[Message] = []
     experiments: list[Experiment] = []
 
@@ -198,8 +200,9 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _experiments_fit_together(self) -> Self:
+    def _experiments_and_rules_fit_together(self) -> Self:
         check_experiments(self.experiments, self.placements)
+        check_rules(self.rules, self.placements, self.segments, self.experiments)
         return self
 
     @model_validator(mode="after")
@@ -220,12 +223,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _messages_are_for_somebody(self) -> Self:
-        open_names = [
-            one for one in self.segments
-            if isinstance(one, LearnedSegment) or getattr(one, "answers", []) is None
-        ]  # fmt: skip
-        names = [getattr(one, "name", "") for one in self.segments]
-        check_messages(self.messages, None if open_names else names)
+        check_messages(self.messages, segment_names(self.segments))
         return self
 
     @model_validator(mode="after")
@@ -269,6 +267,15 @@ class Config(Section):
             return [signal.weight > 0 for signal in self.signals.values()]
         return self.had_signals()
 
+    def shows_unlisted(self) -> bool:
+        """Is an item shown of which the service knows no more than an event between trainings?
+
+        By `catalogue.unlisted`; without it where the shop has no list of items of its own.
+        """
+        items = self.sources.items
+        listed = items is not None and items.derive_from is None
+        return (self.catalogue.unlisted or ("hide" if listed else "show")) == "show"
+
     def session_signal(self) -> int:
         """Index of the weakest positive signal: what a bare item id in `recent` says."""
         weights = [s.weight if s.weight > 0 else float("inf") for s in self.signals.values()]
@@ -276,12 +283,11 @@ class Config(Section):
 
     def not_in_effect(self) -> list[str]:
         """Keys that are read but that this version does not act on."""
-        parts = ("rules", "messages", "experiments")
-        found = [f"`{part}`" for part in parts if getattr(self, part)]
-        for name, placement in self.placements.items():
-            keys = ("sort_only", "exploration_share", "not_repeated_for_days")
-            found += [f"`placements.{name}.{key}`" for key in keys if getattr(placement, key)]
-        return found
+        return [
+            f"`experiments.{place}.arms.{name}.model`"
+            for place, one in enumerate(self.experiments)
+            for name, arm in one.dealt.items() if arm.model
+        ]  # fmt: skip
 
     def on_engine(self, name: Literal["duckdb", "spark"] | None, master: str | None) -> Config:
         """The same shop with another engine; None: as the config says."""

@@ -12,7 +12,17 @@ import numpy as np
 import scipy.sparse as sp
 
 from features.options import Preferences
-from features.types import DAY_US, Bool, Float32, Float64, Int32, Int64, gather, row_numbers
+from features.types import (
+    DAY_US,
+    Bool,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    gather,
+    nothing,
+    row_numbers,
+)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ def declared_weights(
 
     history_interest: (n,) sum of each person's positive weights at `now_us`
     """
+    if not declared.categories.size:
+        return nothing(len(declared), declared.n_categories)
     rows = row_numbers(declared.indptr)
     known = np.flatnonzero(declared.answered_us <= now_us)
     cell = rows[known] * declared.n_categories + declared.categories[known]

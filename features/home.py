@@ -76,6 +76,26 @@ class Home:
         return self.root / "rejects.parquet"
 
     @property
+    def state(self) -> Path:
+        """What the service was told: its SQLite file; see docs/state.md."""
+        return self.root / "state.db"
+
+    @property
+    def decisions(self) -> Path:
+        """What the service answered: files of JSON lines, per worker."""
+        return self.root / "decisions"
+
+    @property
+    def salt(self) -> Path:
+        """The key of the pseudonyms in the decisions; without it nobody can be told from them."""
+        return self.root / "salt"
+
+    @property
+    def served(self) -> Path:
+        """The service's own records as tables that a build reads; can be made again."""
+        return self.root / "served"
+
+    @property
     def tracking_database(self) -> Path:
         """MLflow's SQLite file."""
         return self.root / "mlflow.db"

@@ -21,8 +21,9 @@ import scipy.sparse as sp
 from features.online import signal_rates
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import DAY_US, Bool, Float64, Int32, Int64, gather, nothing, row_numbers
+from features.types import DAY_US, Bool, Float64, Int32, Int64, nothing, row_numbers, stretches
 
+LOOK_BACK = 500  # events of a person before a new one that live counters are told
 BASKET = 20  # items of one moment that are paired with each other, at most so many apart
 
 
@@ -94,10 +95,10 @@ class Counters:
                 row[touched], log2_sums(places, said + passed / days, touched.size)
             )
 
-    def at(self, moment_us: int) -> Float64:
-        """(h, n_items) log2 of the decayed sums at a moment; -inf: nothing was counted."""
+    def at(self, moment_us: int, items: slice | Int32 = slice(None)) -> Float64:
+        """(h, m) log2 of the decayed sums of `items` at a moment; -inf: nothing was counted."""
         passed: Float64 = (moment_us - self.landmark_us) / DAY_US / self.half_life_days
-        return self.sums - passed[:, None]
+        return self.sums[:, items] - passed[:, None]
 
     def grown(self, n_items: int) -> Self:
         """A copy of its own to count on in, with room for `n_items` items."""
@@ -242,16 +243,16 @@ class Transitions:
         returns: (m,) place in `items`, (m,) int32 what followed, (m,) its decayed sum. A pair of
         before and since the fit comes twice: the parts add up.
         """
-        indptr, entries = gather(self.indptr, items)
-        places, targets, sums = row_numbers(indptr), self.targets[entries], self.sums[entries]
+        lengths, targets, sums = stretches(self.indptr, items, self.targets, self.sums)
+        places = np.repeat(np.arange(items.size), lengths)
         fresh = [(place, self.since[item]) for place, item in enumerate(items.tolist())
                  if item in self.since] if self.since else []  # fmt: skip
         if fresh:
-            lengths = [len(row) for _, row in fresh]
-            places = np.concatenate([places, np.repeat([place for place, _ in fresh], lengths)])
+            since = [len(row) for _, row in fresh]
+            places = np.concatenate([places, np.repeat([place for place, _ in fresh], since)])
             targets = np.concatenate([targets, *(np.fromiter(r, np.int32) for _, r in fresh)])
             sums = np.concatenate([sums, *(np.fromiter(r.values(), np.float64) for _, r in fresh)])
-        return places, targets, np.exp2(sums - self.passed(moment_us)[places])
+        return places, targets, np.exp2(sums - spread(self.passed(moment_us), places))
 
     def passed(self, moment_us: Int64) -> Float64:
         """Half-lives between the landmark and each moment."""
@@ -266,6 +267,11 @@ class Transitions:
         )  # fmt: skip
         copy.since.update({item: dict(row) for item, row in self.since.items()})
         return copy
+
+
+def spread(values: Float64, places: Int64) -> Float64 | np.float64:
+    """The value of each place; one number where all are alike, as for one who asks."""
+    return values[places] if values.size and (values != values[0]).any() else values[:1].sum()
 
 
 def _logs(pairs: Pairs, half_life_days: float, landmark_us: int) -> Float64:

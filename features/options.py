@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+SKIP = "skip"  # the answer of who does not want to answer
 
 
 Rung = Literal["one_for_all", "context", "segment", "one_to_one"]
@@ -82,6 +83,11 @@ class Sessions(Section):
 
     gap_minutes: Positive = 30.0  # silence that ends a session of a log without session ids
 
+    @property
+    def gap_us(self) -> int:
+        """That silence in microseconds, a second at least."""
+        return max(round(self.gap_minutes * 60_000_000), 1_000_000)
+
 
 class Lifecycle(Section):
     """When a customer counts as new, loyal, lapsing or lapsed."""
@@ -128,6 +134,38 @@ class LearnedSegment(Section):
 SegmentSpec = RuleSegment | DeclaredSegment | LearnedSegment
 
 
+class AnswerOption(Section):
+    """An answer that can be chosen: `answer` is what is kept, `text` is what people read."""
+
+    answer: str = Field(min_length=1, max_length=1000)  # a path, to speak for a category
+    text: str | None = Field(default=None, min_length=1)  # None: the answer itself
+
+
+class Question(Section):
+    """What the shop may ask people, one question at a time; `serving.questions` chooses."""
+
+    name: str = Field(min_length=1, max_length=1000)  # as in the column `question` of the log
+    text: str = Field(min_length=1)
+    answers: list[AnswerOption | str] = Field(min_length=2)
+    ask_again_days: Positive = 180.0  # after an answer, also after "skip"
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> Self:
+        given = [one.answer for one in self.options]
+        if twice := sorted({one for one in given if given.count(one) > 1}):
+            raise ValueError(f"answers: {twice} is given twice; every answer is one of its own")
+        if any(one.strip().lower() == SKIP for one in given):
+            raise ValueError(
+                f"answers: {SKIP!r} is what who gives no answer says; call it something else"
+            )
+        return self
+
+    @property
+    def options(self) -> list[AnswerOption]:
+        """The answers; a plain text is both what is kept and what is read."""
+        return [AnswerOption(answer=a) if isinstance(a, str) else a for a in self.answers]
+
+
 class Preferences(Section):
     """What people tell us: a prior over categories that behaviour can overrule."""
 
@@ -135,6 +173,17 @@ class Preferences(Section):
     half_life_days: Positive | None = 180.0
     max_share: Share = 0.5  # of a history's interest; at least one fresh answer always counts
     less: list[str] = ["less_of_this"]  # questions whose answers mean less of a category
+    questions: list[Question] = []
+    ask_above_bits: float = Field(default=0.5, ge=0)  # an answer that tells less is not asked for
+
+    @model_validator(mode="after")
+    def _questions_differ(self) -> Self:
+        names = [one.name for one in self.questions]
+        if twice := sorted({one for one in names if names.count(one) > 1}):
+            raise ValueError(f"questions: the name {twice} is given twice; rename one")
+        if kept := [one for one in names if one in self.less]:
+            raise ValueError(f"questions: {kept} is also in `less`, whose answers mean less of it")
+        return self
 
 
 class TextOptions(Section):
@@ -149,6 +198,7 @@ class CatalogueOptions(Section):
 
     new_days: Positive = 14.0  # an item counts as new for so long
     text: TextOptions = TextOptions()
+    unlisted: Literal["show", "hide"] | None = None  # known by an event only; None: see Config
 
 
 class PopularityTables(Section):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ibis
 import ibis.expr.types as ir
 
-from features import contract, parts, sources
+from features import contract, parts, served, sources
 from features.config import Config, Source
 from features.engine import Engine, connected, quoted
 from features.home import Home, Progress, silent, write_json, written_beside
@@ -78,13 +78,35 @@ def log_of(engine: Engine, tables: Tables) -> ir.Table:
     return joined.mutate(row=row).drop("source_file", "source_row", "place")
 
 
-def file_digests(config: Config, base: Path) -> Digests:
-    """Of every source its files: name relative to the config, where it lies, SHA-256."""
+def own_log(
+    engine: Engine, tables: Tables, events: ir.Table, moment_us: int
+) -> tuple[ir.Table, int]:
+    """What of `events` (with `row`) the shop's own files say, and the last moment they speak of.
+
+    How the log changes from build to build is judged by them alone: what the service records begins
+    all at once, and is many times more.
+    """
+    own = sum(not name.startswith(served.MARK) for name in tables.origins)
+    if own == len(tables.origins):
+        return events, moment_us
+    told = events.filter(events.row < own * ROW)
+    last = engine.collect(told.aggregate(last=told.occurred_us.max()))["last"][0].as_py()
+    return (events, moment_us) if last is None else (told, min(last, moment_us))
+
+
+def file_digests(config: Config, base: Path, home: Home | None = None) -> Digests:
+    """Of every source its files: name relative to the config, where it lies, SHA-256.
+
+    home: what the service has recorded there comes after them, where it has recorded something
+    """
     found: Digests = {}
     for name, source in named_sources(config).items():
         if not source.derive_from:
             files = sources.source_files(source, base, name)
             found[name] = [(_name(f, base), f, parts.file_digest(f)) for f in files]
+    for name, file in [] if home is None else served.tables(config, home):
+        told = (f"{served.MARK}{file.name}", file, parts.file_digest(file))
+        found.setdefault(name, []).append(told)
     return found
 
 
@@ -110,7 +132,8 @@ def read_tables(
     _forget_others(home, {one.name for one in every})
     files = {name: [one / parts.ROWS for one in table] for name, table in directories.items()}
     if config.sources.items is not None and config.sources.items.derive_from:
-        files["items"] = [one / parts.DERIVED for one in directories["events"]]
+        derived = [one / parts.DERIVED for one in directories["events"]]
+        files["items"] = [file for file in derived if file.exists()]  # the service derives none
     progress("reading", 1.0)
     return Tables(files, [name for name, _, _ in digests["events"]], _reports(every))
 
@@ -139,8 +162,11 @@ def _wanted(
 ) -> list[tuple[Wanted, str]]:
     """Every part that the config asks for, with its key: the log file by file."""
     result = []
-    for name, found in digests.items():
+    for name, every in digests.items():
         source = getattr(config.sources, name)
+        found = [one for one in every if not one[0].startswith(served.MARK)]
+        if not found:
+            continue
         zone = source.timezone or config.shop.timezone
         sources.one_format(source, [file for _, file, _ in found], name)
         filled = [one for one in found if one[1].stat().st_size] or found[:1]  # a day of nothing
@@ -156,7 +182,18 @@ def _wanted(
         for one, absent, group in zip(whole, missing, groups, strict=True):
             full = Wanted(name, source, zone, one.files, absent, derived)
             result.append((full, full.key([digest for _, _, digest in group])))
-    return result
+    return result + _served(digests)
+
+
+def _served(digests: Digests) -> list[tuple[Wanted, str]]:
+    """What the service recorded: tables that have the contract's columns, one part per file."""
+    found = []
+    for name, files in digests.items():
+        for told, file, digest in files:
+            if told.startswith(served.MARK):
+                one = Wanted(name, Source(path=told), "UTC", {told: file}, {})
+                found.append((one, one.key([digest])))
+    return found
 
 
 def _missing_columns(
@@ -210,5 +247,8 @@ def _reports(directories: Sequence[Path]) -> list[TableReport]:
     for directory in directories:
         for report in parts.reports_of(directory):
             before = joined.get(report.name)
-            joined[report.name] = report if before is None else before.joined(report)
+            both = report if before is None else before.joined(report)
+            if before is not None and "".join(report.files).startswith(served.MARK):
+                both = replace(both, unused=before.unused)  # of the shop's own files
+            joined[report.name] = both
     return [joined[name] for name in contract.TABLES if name in joined]

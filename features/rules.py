@@ -81,9 +81,15 @@ class Rule:
         return found
 
 
-def parse(text: str, columns: Mapping[str, Kind], where: str) -> Rule:
-    """The rule that `text` says over `columns`; ValueError names `where` and what is wrong."""
-    reader = _Reader(text, columns, where)
+def parse(
+    text: str, columns: Mapping[str, Kind], where: str, *, what: str = "feature",
+    owner: str = "a person",
+) -> Rule:  # fmt: skip
+    """The rule that `text` says over `columns`; ValueError names `where` and what is wrong.
+
+    what, owner: how the message calls a column, and whose it is
+    """
+    reader = _Reader(text, columns, where, what, owner)
     try:
         tree = reader.tree()
         return Rule(text, frozenset(reader.names(tree)), reader.truth(tree))
@@ -101,6 +107,8 @@ class _Reader:
     text: str
     columns: Mapping[str, Kind]
     where: str
+    what: str
+    owner: str
 
     def tree(self) -> exp.Expr:
         import sqlglot  # takes a while to load, and a service without rules never needs it
@@ -256,7 +264,7 @@ class _Reader:
 
         known = {name.lower(): name for name in self.columns}
         if node.name.lower() not in known:
-            told = unknown_name(node.name, list(self.columns), "feature", "a person")
+            told = unknown_name(node.name, list(self.columns), self.what, self.owner)
             raise ValueError(f"{self.where}: {told}")
         return known[node.name.lower()]
 

@@ -40,6 +40,27 @@ class Timelines:
         """The timelines of the named people."""
         return self._entries(*gather(self.indptr, rows))
 
+    def between(self, begins: Int64, ends: Int64) -> tuple[Timelines, Int64]:
+        """A row per pair of bounds: the entries from begins[i] until ends[i]; which these are."""
+        bounds = np.stack([begins, ends], axis=1).ravel()
+        indptr, entries = gather(bounds, 2 * np.arange(begins.size))
+        return self._entries(indptr, entries), entries
+
+    def followed_by(self, later: Timelines) -> tuple[Timelines, Int64]:
+        """Row by row these entries, then those of `later`; and the place of each in both, joined.
+
+        The numbers of the sessions stay as they are in each.
+        """
+        rows = np.concatenate([row_numbers(self.indptr), row_numbers(later.indptr)])
+        order = np.argsort(rows, kind="stable")
+        return Timelines(
+            self.indptr + later.indptr,
+            np.concatenate([self.items, later.items])[order],
+            np.concatenate([self.signals, later.signals])[order],
+            np.concatenate([self.occurred_us, later.occurred_us])[order],
+            np.concatenate([self.sessions, later.sessions])[order], later.n_items,
+        ), order  # fmt: skip
+
     def histories(self, as_of_us: Int64 | int, signals: dict[str, Signal]) -> Histories:
         """How all of it weighs at `as_of_us`; entries after that moment must not be there.
 

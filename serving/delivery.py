@@ -1,48 +1,114 @@
-"""Follow the pointer file: a promoted bundle is opened beside and swapped in by one reference."""
+"""The desk of a worker: follow pointer, store and rules; what is new is swapped in at once."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from features.decided import salt
 from features.home import Home
-from serving.feed import Desk
+from serving.decisions import DecisionLog
+from serving.desk import Desk
+from serving.living import ROOM, Living
+from serving.rulebook import Rulebook
+from serving.sqlite_state import SqliteState
+from serving.state import State
 from training.bundle import Bundle
+from training.open_catalogue import NoRoom
 
-POLL_SECONDS = 0.5
+POINTER_SECONDS, STORE_SECONDS, RULES_SECONDS = 0.5, 0.1, 1.0
 _log = logging.getLogger("feeds.delivery")
 
 
 @dataclass
 class Holder:
-    """The one mutable place of a worker: the desk that answers now."""
+    """The one mutable place of a worker: the desk that answers now.
+
+    config: the feeds.yaml whose rules are followed; None: those that the model was trained with
+    worker: a name that no other worker of the home has, the same after a restart
+    """
 
     home: Home
+    config: Path | None = None
+    worker: str = "w1"
     desk: Desk | None = None
+    state: State | None = None
+    log: DecisionLog | None = None
+    _following: list[asyncio.Task[None]] = field(default_factory=list)
 
-    def refresh(self) -> None:
+    async def open(self) -> None:
+        """Open the promoted bundle, then follow what moves."""
+        await self.refresh()
+        for every, step in (
+            (POINTER_SECONDS, self.refresh),
+            (STORE_SECONDS, self.catch_up),
+            (RULES_SECONDS, self.reread),
+        ):
+            self._following.append(asyncio.create_task(_again(every, step)))
+
+    async def close(self) -> None:
+        """Put on disk what is still in memory."""
+        for task in self._following:
+            task.cancel()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
+        if self.state is not None:
+            await self.state.close()
+
+    async def refresh(self) -> None:
         """Open what the pointer names; what cannot be opened leaves the old one in place."""
         wanted = self.home.current()
         if wanted is None or (self.desk is not None and self.desk.bundle.version == wanted):
             return
         try:
-            self.desk = Desk.of(Bundle.open(self.home.bundles / wanted))
+            bundle = await asyncio.to_thread(Bundle.open, self.home.bundles / wanted)
+            self.desk = await self._desk(bundle, ROOM)
         except ValueError:
-            _log.exception(
-                "cannot serve %s; %s stays", wanted, self.desk and self.desk.bundle.version
-            )
+            served = self.desk and self.desk.bundle.version
+            _log.exception("cannot serve %s; %s stays", wanted, served)
             return
         gc.collect()
         gc.freeze()  # what a bundle holds lives as long as it does: no need to look at it again
         _log.info("serving %s", wanted)
 
-    async def follow(self) -> None:
-        """Refresh for ever, off the event loop."""
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:
-                _log.exception("following the pointer failed; trying again")
+    async def catch_up(self) -> None:
+        """Take in what other workers have been told; with more room if new items need it."""
+        if self.desk is None or self.state is None:
+            return
+        try:
+            await self.desk.living.catch_up(self.state)
+        except NoRoom:
+            self.desk = await self._desk(self.desk.living.base, 4 * self.desk.living.catalogue.room)
+
+    async def reread(self) -> None:
+        """Follow the merchant's rules."""
+        if self.desk is not None:
+            await asyncio.to_thread(self.desk.rulebook.refresh)
+
+    async def _desk(self, bundle: Bundle, room: int) -> Desk:
+        """A desk for this bundle, made off the event loop: the old one goes on answering."""
+        if self.state is None:
+            self.state = SqliteState(self.home.state, bundle.config.identity)
+        if self.log is None:
+            self.log = DecisionLog(self.home.decisions, self.worker)
+        state, log = self.state, self.log
+
+        def made() -> Desk:
+            living = asyncio.run(Living.of(bundle, state, room))
+            return Desk(living, state, Rulebook.of(self.config, living), log, salt(self.home.salt))
+
+        return await asyncio.to_thread(made)
+
+
+async def _again(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Do it for ever; what goes wrong is told, and tried again."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await step()
+        except Exception:
+            _log.exception("%s failed; trying again", getattr(step, "__name__", step))

@@ -3,122 +3,177 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
-from features.config import KINDS, RUNGS, Placement
-from features.types import Int32
+import numpy as np
+
+from features.config import RUNGS
+from features.types import Ragged
+from serving import cursor, messages
+from serving.answers import path_named
 from serving.api import FeedRequest
-from training.bundle import Bundle, terms
-from training.people import people_of
+from serving.asking import Asker, people_of, who
+from serving.boredom import tired_of
+from serving.chance import Chance, explored
+from serving.desk import Deal, Desk
+from serving.explain import excluded, explained
+from serving.marks import names_of
+from serving.memory import Cost, remember
+from training.arranging import turn_seed
 from training.policy import Decision, Feeds, People, Reason, Terms, decide
 from training.reasons import reasons
 
 
-class BadRequest(ValueError):
-    """A request that is well-formed and means nothing here."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
 @dataclass(frozen=True)
-class Desk:
-    """A bundle, ready to answer: what every request of a placement shares is worked out once."""
+class Made:
+    """A feed of one person, and all that it was made from.
 
-    bundle: Bundle
-    terms: dict[str, Terms]
+    offset:     places that earlier pages had
+    began:      seconds of the performance counter
+    """
 
-    @classmethod
-    def of(cls, bundle: Bundle) -> Desk:
-        """Prepare the terms of every placement."""
-        made = {name: _terms(bundle, place) for name, place in bundle.config.placements.items()}
-        return cls(bundle, made)
+    asker: Asker
+    deal: Deal
+    people: People
+    terms: Terms
+    chance: Chance
+    offset: int
+    unknown: list[str]
+    began: float
 
-    def feed(self, request: FeedRequest) -> dict[str, Any]:
-        """Answer one request, as the fields of a FeedResponse."""
-        wanted = self._wanted(request)
-        recent = self.bundle.catalogue.find(request.recent)
-        people = self._who(request, recent[recent >= 0])
-        feeds = decide(self.bundle.ladder, people, wanted)
-        return self._answer(request, recent, people, feeds)
-
-    def _wanted(self, request: FeedRequest) -> Terms:
-        """The placement's terms; the request may ask for less, never for more."""
-        try:
-            usual = self.terms[request.placement]
-        except KeyError:
-            raise BadRequest(
-                "placement",
-                f"there is no placement {request.placement!r}; there are {list(self.terms)}",
-            ) from None
-        if request.size is None and request.highest_rung is None:
-            return usual
-        rung = min(request.highest_rung or usual.highest_rung, usual.highest_rung, key=RUNGS.index)
-        return usual.asking(size=request.size or usual.size, highest_rung=rung)
-
-    def _who(self, request: FeedRequest, recent: Int32) -> People:
-        """What we know of the person: as a customer, else as a visitor, else only the session."""
-        ids = [f"u:{request.user_id}"] if request.user_id else []
-        ids += [f"v:{request.visitor_id}"] if request.visitor_id else []
-        return people_of(self.bundle, [ids], [recent])
-
-    def _answer(
-        self, request: FeedRequest, recent: Int32, people: People, feeds: Feeds
-    ) -> dict[str, Any]:
-        unknown = [item for item, row in zip(request.recent, recent, strict=True) if row < 0]
-        return {
-            "decision_id": secrets.token_hex(12),
-            "decision": Decision(feeds.decisions[0]).name,
-            "reason": Reason(feeds.reasons[0]).name,
-            "rung": RUNGS[feeds.rungs[0]],
-            "placement": request.placement,
-            "model_version": self.bundle.version,
-            "as_of": self.bundle.manifest["as_of"],
-            "unknown_items": unknown,
-            "items": self._items(people, feeds),
-        }
-
-    def _items(self, people: People, feeds: Feeds) -> list[dict[str, Any]]:
-        ladder, items = self.bundle.ladder, feeds.items[0]
-        told = reasons(self.bundle, ladder, people, feeds)[0]
-        scores, steps = feeds.scores[0].tolist(), feeds.steps[0].tolist()
-        shown = []
-        for place, item in enumerate(items[items >= 0].tolist()):
-            step = ladder[steps[place]]
-            shown.append(
-                {
-                    "position": place + 1,
-                    **self._details(item),
-                    "rung": step.rung,
-                    "ranker": step.name,
-                    "score": scores[place],
-                    "reason": told[place],
-                }
-            )
-        return shown
-
-    def _details(self, item: int) -> dict[str, Any]:
-        shelf = self.bundle.catalogue
-        price = float(shelf.prices[item])
-        return {
-            "item_id": shelf.ids.text(item),
-            "kind": KINDS[shelf.kinds[item]],
-            "title": shelf.titles[item],
-            "category": shelf.categories[item],
-            "brand": shelf.brands[item],
-            "price": None if price != price else round(price, 4),
-            "currency": shelf.currencies[item],
-            "url": shelf.urls[item],
-            "image_url": shelf.image_urls[item],
-        }
+    @property
+    def feeds(self) -> Feeds:
+        """What is shown."""
+        return self.chance.feeds
 
 
-def _terms(bundle: Bundle, placement: Placement) -> Terms:
-    return terms(
-        bundle.config, bundle.catalogue, bundle.catalogue.shown(placement.kind), placement.size,
-        highest_rung=placement.highest_rung, min_items=placement.min_items,
-        on_too_few=placement.on_too_few,
-        ceiling=bundle.ceiling(placement.channel, placement.kind),
-    )  # fmt: skip
+async def feed(desk: Desk, request: FeedRequest) -> dict[str, Any]:
+    """Answer one request, as the fields of a FeedResponse."""
+    began = time.perf_counter()
+    place = desk.placement(request.placement, for_feeds=True)
+    asker = await who(
+        desk.living, desk.state, request.user_id, request.visitor_id, desk.now_us(request.at)
+    )
+    deal = desk.deal(asker, request.visitor_id, request.placement)
+    page = [request.item_id] if request.item_id else []
+    recent, unknown = desk.found([*request.recent, *page])
+    before = cursor.read(request.cursor)
+    people = _without(desk, people_of(desk.living, asker, recent), [*request.exclude, *before])
+    terms = replace(_terms(desk, request, deal), offset=len(before))
+    people, terms = ruled(desk, request.placement, (asker, deal), people, terms)
+    feeds = decide(desk.ladder, people, terms)
+    chance = explored(feeds, people, terms, place.exploration_share, desk.random)
+    made = Made(asker, deal, people, terms, chance, len(before), unknown, began)
+    return _answer(desk, request, made, before)
+
+
+def _terms(desk: Desk, request: FeedRequest, deal: Deal) -> Terms:
+    """The placement's, less what this page, this person's arm and this request leave out."""
+    lower = (request.highest_rung, deal.treatment.highest_rung)
+    usual = desk.terms(request.placement, lower, request.size)
+    if request.category is not None:
+        path = path_named(desk.living, request.category)
+        items = desk.shelf(request.placement).within(desk.living, path)
+        return replace(usual, items=items)
+    return usual
+
+
+def _without(desk: Desk, people: People, item_ids: list[str]) -> People:
+    """The page and the pages before it have these already."""
+    if not item_ids:
+        return people
+    more = Ragged.of([desk.found(item_ids)[0]])
+    return replace(people, away=more if people.away is None else people.away.joined(more))
+
+
+def ruled(
+    desk: Desk, placement: str, asked: tuple[Asker, Deal], people: People, terms: Terms
+) -> tuple[People, Terms]:
+    """Person and terms under the merchant's rules that hold for them here and now."""
+    asker, deal = asked
+    ruling = desk.ruling(placement, people, terms.highest_rung, deal.treatment.rules)
+    tired = tired_of(desk, asker, people, (placement, ruling))
+    if tired.size:
+        people = replace(people, tired=Ragged.of([tired]))
+    if ruling is None:
+        return people, terms
+    if ruling.arrangement is not None and ruling.arrangement.rotation:
+        seed = turn_seed(asker.name, asker.now_us)
+        people = replace(people, seeds=np.array([seed], dtype=np.uint64))
+    return people, replace(terms, open=ruling.open, arrangement=ruling.arrangement)
+
+
+def _answer(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> dict[str, Any]:
+    answer = answer_of(desk, request.placement, made, explain=request.explain)
+    items = answer["items"]
+    answer["message"] = messages.for_people(desk, made.people) if items else None
+    answer["next_cursor"] = cursor.write(before, items, made.terms.size)
+    remember(desk, made.asker, request.visitor_id, answer, cost_of(made))
+    return answer
+
+
+def answer_of(desk: Desk, placement: str, made: Made, *, explain: bool) -> dict[str, Any]:
+    """The fields of a FeedResponse, without message and next page."""
+    feeds, bundle, items = made.feeds, desk.bundle, items_of(desk, made)
+    answer: dict[str, Any] = {
+        "decision_id": secrets.token_hex(12),
+        "decision": Decision(feeds.decisions[0]).name,
+        "reason": Reason(feeds.reasons[0]).name,
+        "rung": RUNGS[feeds.rungs[0]],
+        "placement": placement,
+        "arms": made.deal.arms,
+        "model_version": bundle.version,
+        "rules_version": desk.rulebook.version,
+        "as_of": bundle.manifest["as_of"],
+        "unknown_items": made.unknown,
+        "message": None,
+        "next_cursor": None,
+        "items": items,
+    }
+    if explain:
+        answer["excluded"] = excluded(desk, made.people, made.terms, placement)
+        explained(desk, made.people, feeds, items)
+    return answer
+
+
+def cost_of(made: Made) -> Cost:
+    """When it was asked, and what it took until now."""
+    return Cost(made.asker.now_us, time.perf_counter() - made.began, made.chance.propensity)
+
+
+def items_of(desk: Desk, made: Made) -> list[dict[str, Any]]:
+    """The places of the feed, as the fields of a FeedItem."""
+    feeds, ladder = made.feeds, desk.ladder
+    told = reasons(desk.bundle, ladder, made.people, feeds)[0]
+    steps = zip(feeds.steps[0].tolist(), feeds.scores[0].tolist(), strict=True)
+    marks, drawn = _marks(made), made.chance.drawn.tolist()
+    shown = []
+    for place, (item, (step, score)) in enumerate(zip(feeds.items[0].tolist(), steps, strict=True)):
+        if item < 0:
+            break
+        one = {"position": made.offset + place + 1, **desk.card(item), "marks": marks[place]}
+        if drawn[place]:
+            one |= _CHANCE
+        elif step == len(ladder):
+            one |= {**_RULES, "reason": told[place]}
+        else:
+            one |= {"rung": ladder[step].rung, "ranker": ladder[step].name, "score": score,
+                    "reason": told[place]}  # fmt: skip
+        shown.append(one)
+    return shown
+
+
+_RULES = {"rung": "one_for_all", "ranker": "rules", "score": None}
+_CHANCE = {"rung": "one_for_all", "ranker": "chance", "score": None, "reason": "from our range",
+           "marks": ["explored"]}  # fmt: skip
+
+
+def _marks(made: Made) -> list[list[str]]:
+    """Per place of the feed what the rules did."""
+    feeds = made.feeds
+    if feeds.marks is None or feeds.moved is None:
+        return [[]] * feeds.items.shape[1]
+    pairs = zip(feeds.marks[0].tolist(), feeds.moved[0].tolist(), strict=True)
+    return [names_of(mark, moved) for mark, moved in pairs]

@@ -63,7 +63,7 @@ class TestWhatItLooksAt:
         )
         assert place.tolist() == [2, 201, 1, 2, 4]
         assert gap[2] == 0
-        assert gap[1] == MISSING
+        assert np.isnan(gap[1])
 
     def test_says_what_the_person_had_to_do_with_the_item(self, past, fitted):
         rows = self.rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.training_options import RANKER_NAMES
+from features.types import DAY_US, from_us
 from training.batch import Wish, rank_people
 from training.bundle import open_bundle
 
@@ -349,21 +351,21 @@ def test_every_fitted_ranker_can_be_asked_for(trained):
         assert ranked.num_rows == 20
 
 
-def test_batch_and_service_give_the_same_feed_whatever_the_clock(trained):
-    from serving.api import FeedRequest
-    from serving.feed import Desk
+@pytest.mark.parametrize("clock", ["as_of", "now"])
+def test_batch_and_service_give_the_same_feed_whatever_the_clock(trained, tmp_path, clock):
+    from at_the_desk import ask_all
 
     bundle = open_bundle(trained.home, "v1")
-    shop = bundle.config.shop.model_copy(update={"clock": "now"})
-    later = replace(bundle, config=bundle.config.model_copy(update={"shop": shop}))
+    place = bundle.config.placements["home"].model_copy(update={"kind": None})
+    changed = {"placements": {"home": place}, "experiments": [],
+               "shop": bundle.config.shop.model_copy(update={"clock": clock})}  # fmt: skip
+    served = replace(bundle, config=bundle.config.model_copy(update=changed))
+    moment = from_us(bundle.as_of_us + DAY_US) if clock == "as_of" else datetime.now(UTC)
     users = [bundle.persons.text(i)[2:] for i in range(12)]
-    ranked = rank_people(later, pa.table({"person_id": users}), Wish(size=5)).to_pandas()
-    placement = bundle.config.placements["home"].model_copy(update={"kind": None})
-    placements = {"home": placement}
-    desk = Desk.of(
-        replace(later, config=later.config.model_copy(update={"placements": placements}))
-    )
-    for user in users:
-        feed = desk.feed(FeedRequest(placement="home", user_id=user, size=5))
+    people = pa.table({"person_id": users, "at": [moment] * len(users)})
+    ranked = rank_people(served, people, Wish(size=5)).to_pandas()
+    at = {"at": moment} if clock == "as_of" else {}
+    requests = [{"placement": "home", "user_id": user, "size": 5, **at} for user in users]
+    for user, feed in zip(users, ask_all(served, tmp_path, requests), strict=True):
         mine = ranked[ranked.person_id == user].item_id.tolist()
         assert [item["item_id"] for item in feed["items"]] == mine

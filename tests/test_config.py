@@ -159,5 +159,6 @@ class TestSignals:
 
 
 def test_keys_that_are_read_but_not_acted_on_are_named(tmp_path):
-    config = loaded(tmp_path, f"{SMALLEST}placements: {{home: {{sort_only: true}}}}\n")
-    assert config.not_in_effect() == ["`placements.home.sort_only`"]
+    arm = "experiments: [{name: e, arms: {other: {share: 0.1, model: v2}}}]\n"
+    config = loaded(tmp_path, f"{SMALLEST}{arm}")
+    assert config.not_in_effect() == ["`experiments.0.arms.other.model`"]

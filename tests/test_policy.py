@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ import worlds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.types import Float32
+from features.types import Float32, Ragged
 from training.policy import Decision, People, Reason, Step, Terms, anchors, decide
 from training.rankers.base import Items, Queries, Ranker
 
@@ -184,6 +184,19 @@ class TestWhatIsKeptAway:
         odd = np.array([1, 3, 5, 7, 9], dtype=np.int32)
         assert feed(people([0]), terms(4, items=odd))[0] == [7, 1, 3, 5]
 
+    @pytest.mark.parametrize("size", [1, 3])
+    def test_what_is_closed_now(self, size):
+        closed = np.isin(np.arange(N), [0, 7])
+        assert feed(people([0]), terms(size, open=~closed))[0] == [8, 1, 2][:size]
+        assert feed(people([-1]), terms(size, open=~closed))[0] == [1, 2, 3][:size]
+
+    @pytest.mark.parametrize("yes", [True, False])
+    def test_what_is_kept_from_this_person_alone_whatever_is_consented_to(self, yes):
+        who = replace(people([0, -1, -1], consent=yes), away=Ragged.of([[8, 0], [], [1]]))
+        first = [7, 1, 2] if yes else [1, 2, 3]
+        assert decide(LADDER, who, terms(3)).items.tolist() == [first, [0, 1, 2], [0, 2, 3]]
+        assert decide(LADDER, who.take(np.array([2])), terms(2)).items.tolist() == [[0, 2]]
+
 
 class TestTooFew:
     two_left = slice(0, 2)
@@ -204,6 +217,12 @@ class TestTooFew:
         disliked = people([0], past=worlds.timelines([[0]], signal=worlds.DISLIKE))
         wanted = terms(items=slice(0, 2), min_items=2, on_too_few="pad")
         assert feed(disliked, wanted, ladder=[FLOOR])[0] == [1]
+
+    def test_padding_brings_back_neither_what_is_closed_nor_what_is_kept_away(self):
+        who = replace(people([0]), away=Ragged.of([[1]]))
+        wanted = terms(items=slice(0, 4), min_items=4, repeat="exclude", on_too_few="pad",
+                       open=np.arange(N) != 3)  # fmt: skip
+        assert feed(who, wanted, ladder=[FLOOR])[0] == [2, 0]
 
     def test_nothing_allowed_is_suppressed_and_said(self):
         empty = terms(items=np.empty(0, dtype=np.int32))

@@ -137,6 +137,19 @@ class TestEveryRanker:
                 ranking.scores[row][: len(order)], scores[row, order], rtol=1e-5
             )
 
+    @pytest.mark.parametrize("items", [EVERYTHING, slice(2, 9), np.array([0, 2, 3, 5, 8, 9])])
+    def test_what_is_closed_is_as_if_it_were_not_there(self, ranker, past, items):
+        people, excluded = worlds.asking(past, range(8)), [[9, row] for row in range(8)]
+        open_ = np.ones(worlds.N_ITEMS, dtype=bool)
+        open_[[1, 4, 5, 6]] = False
+        left = np.arange(worlds.N_ITEMS, dtype=np.int32)[items]
+        left = left[open_[left]]
+        shut = ranker.top(people, 4, Allowed(items, Ragged.of(excluded), open_))
+        named = ranker.top(people, 4, allowed(8, excluded, left))
+        assert set(shut.items.ravel().tolist()) <= {-1, *left.tolist()}
+        np.testing.assert_array_equal(shut.items, named.items)
+        np.testing.assert_allclose(shut.scores, named.scores, rtol=1e-5)
+
     def test_never_gives_more_than_there_is(self, ranker, past):
         people = worlds.asking(past, range(8))
         ranking = ranker.top(people, 50, allowed(8))

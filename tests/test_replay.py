@@ -2,70 +2,28 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from readers import DAY, MICROSECOND, SECOND, START, built, log, read, trained, written
 
 from features.live import Counters, Reach, Trails, Transitions
 from features.types import to_us
-from training import bundle as bundles
 from training.batch import Wish, rank_file, rank_people
 from training.bundle import Bundle
-from training.fitting import fit
-from training.item_facts import ItemFacts
-from training.past import Past
-from training.recipe import Recipe
 from training.replay import Asked, World
 from training.requests import Requests
 from training.stream import read_stream
 
-START = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY, SECOND, MICROSECOND = timedelta(days=1), timedelta(seconds=1), timedelta(microseconds=1)
-NAMES = ("popularity", "transitions", "neighbours")
-LADDER = [("one_to_one", "neighbours"), ("context", "transitions"), ("one_for_all", "popularity")]
-PARTS = {
-    "signals": {"read": {"weight": 1, "half_life_days": 7}},
-    "shop": {"timezone": "America/Sao_Paulo", "clock": "as_of", "consent_default": "yes"},
-}
-ITEMS = [
-    {"item_id": one, "kind": "article", "published_at": START - 40 * DAY}
-    for one in ("a", "b", "c", "d", "e")
-] + [{"item_id": "soon", "kind": "article", "published_at": START + 2 * DAY}]
-
-
-def read(user, item, moment, **more):
-    return {"user_id": user, "item_id": item, "event_type": "read", "occurred_at": moment, **more}
-
-
-def log():
-    """Ten readers go from a to b to c a day; the last one at START. Nobody reads e but one."""
-    rows = [
-        read(f"r{day}", item, START - day * DAY - (2 - step) * 60 * SECOND)
-        for day in range(10)
-        for step, item in enumerate("abc")
-    ]
-    return [*rows, read("r1", "d", START - DAY), read("r2", "e", START - 5 * DAY)]
-
-
-def built(shop, events):
-    """The feature set of a log with the shop's items."""
-    sources = {"events": shop.file("log.parquet", events), "items": shop.file("i.parquet", ITEMS)}
-    return shop.build(sources, now=START + 99 * DAY, **PARTS), shop.config(sources, **PARTS)
-
 
 @pytest.fixture(scope="module")
 def place(new_shop):
-    """The shop's directory, with a model of the log in it."""
+    """The magazine's directory, with a model of the log in it."""
     shop = new_shop()
-    features, config = built(shop, log())
-    facts = ItemFacts.of(features)
-    past = Past.plain(features.timelines, features.as_of_us, config.signals, facts)
-    rankers = {name: fit(name, past, config.training) for name in NAMES}
-    recipe = Recipe(config.training, list(NAMES), LADDER)
-    bundles.save(shop.home.bundles / "v1", features, config, rankers, recipe, {})
+    trained(shop)
     return shop
 
 
@@ -88,13 +46,6 @@ def ask(model, tmp_path):
                 for name in people["person_id"]}  # fmt: skip
 
     return _ask
-
-
-def written(directory, events):
-    names = dict.fromkeys(name for event in events for name in event)
-    table = pa.table({name: [event.get(name) for event in events] for name in names})
-    pq.write_table(table, directory / "stream.parquet")
-    return directory / "stream.parquet"
 
 
 NOON = START + DAY
@@ -189,7 +140,7 @@ class TestNumbers:
             trails, len(features.items), own.reach, own.half_life_days, end, len(features.items)
         )
         assert isinstance(own.reach, Reach)
-        place = features.items.indices(world.bundle.catalogue.ids.texts(np.arange(7)))
+        place = features.items.indices(world.bundle.catalogue.texts(np.arange(7)))
         live = world.bundle.rankers["popularity"].pace.counters.at(end)[0]
         np.testing.assert_allclose(live, counters.at(end)[0][place], rtol=1e-9)
         np.testing.assert_allclose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -103,23 +104,22 @@ def test_what_may_not_be_used_is_not_used(tmp_path):
     assert (rows.stages[refused] == -1).all()
 
 
-def test_the_service_serves_what_the_evidence_says(trained):
+def test_the_service_serves_what_the_evidence_says(trained, tmp_path):
     """For known customers of the shop: no higher than the cell's rung, and it says so."""
-    from serving.api import FeedRequest
-    from serving.feed import Desk
+    from at_the_desk import ask_all
 
     bundle = open_bundle(trained.home, "champion")
     assert bundle.evidence is not None
     place = bundle.config.placements["home"]
     ceiling = bundle.ceiling(place.channel, place.kind)
     assert ceiling.shape == (2, len(STAGES) + 1, len(bundle.manifest["segments"]) + 1)
-    desk, seen = Desk.of(bundle), set()
+    seen = set()
     rows = np.flatnonzero(np.diff(bundle.timelines.indptr) > 0)[:60]
-    for row in rows.tolist():
-        name = bundle.persons.text(row)
-        if not name.startswith("u:") or not bundle.consent[row]:
-            continue
-        told = desk.feed(FeedRequest(placement="home", user_id=name.removeprefix("u:")))
+    names = [bundle.persons.text(row) for row in rows.tolist()]
+    known = [n for n, name in enumerate(names) if name.startswith("u:") and bundle.consent[rows[n]]]
+    requests = [{"placement": "home", "user_id": names[n].removeprefix("u:")} for n in known]
+    alone = replace(bundle, config=bundle.config.model_copy(update={"experiments": []}))
+    for row, told in zip(rows[known].tolist(), ask_all(alone, tmp_path, requests), strict=True):
         pays = ceiling[VISITS.index("arriving"), bundle.stages[row], bundle.segments[row]]
         assert RUNGS.index(told["rung"]) <= pays
         if pays == RUNGS.index("one_to_one"):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import at_the_desk
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from serving.api import FeedRequest, FeedResponse
+from serving.asking import people_of, who
 from serving.delivery import Holder
-from serving.feed import BadRequest, Desk
+from serving.desk import BadRequest
 from training.bundle import Bundle, open_bundle
 from training.promotion import promote
 
@@ -210,28 +214,40 @@ def test_workers_follow_the_pointer_without_a_failed_request(service, trained):
 
 
 class TestWithoutAServer:
-    def test_the_desk_and_the_api_agree_on_the_shape(self, bundle):
-        answer = Desk.of(bundle).feed(FeedRequest(placement="home"))
+    def test_the_desk_and_the_api_agree_on_the_shape(self, bundle, tmp_path):
+        answer = at_the_desk.ask(bundle, tmp_path, placement="home", explain=True)
         assert FeedResponse.model_validate(answer).decision == "show"
 
-    def test_an_unknown_placement_is_named_with_those_that_exist(self, bundle):
+    def test_an_unknown_placement_is_named_with_those_that_exist(self, bundle, tmp_path):
         with pytest.raises(BadRequest, match="newsletter_top") as error:
-            Desk.of(bundle).feed(FeedRequest(placement="hom"))
+            at_the_desk.ask(bundle, tmp_path, placement="hom")
         assert error.value.field == "placement"
 
     def test_a_request_without_a_placement_is_refused(self):
         with pytest.raises(ValidationError):
             FeedRequest.model_validate({})
 
-    def test_the_clock_of_the_config_decides_how_old_a_history_is(self, bundle, customer):
-        later = bundle.config.model_copy(
-            update={"shop": bundle.config.shop.model_copy(update={"clock": "now"})}
-        )
-        request = FeedRequest(placement="home", user_id=customer)
-        at_build = Desk.of(bundle)
-        now = Desk.of(Bundle(**{**vars(bundle), "config": later}))
-        fresh, stale = (desk._who(request, np.empty(0, np.int32)) for desk in (at_build, now))
-        assert (stale.queries.histories.weights < fresh.queries.histories.weights).any()
+    def test_the_clock_of_the_config_decides_how_old_a_history_is(self, bundle, customer, tmp_path):
+        now = bundle.config.shop.model_copy(update={"clock": "now"})
+        later = replace(bundle, config=bundle.config.model_copy(update={"shop": now}))
+
+        async def weights(desk):
+            asker = await who(desk.living, desk.state, customer, None, desk.now_us(None))
+            return people_of(desk.living, asker, np.empty(0, np.int32)).queries.histories.weights
+
+        fresh = at_the_desk.at_the_desk(bundle, tmp_path, weights)
+        stale = at_the_desk.at_the_desk(later, tmp_path, weights)
+        assert (stale < fresh).any()
+
+    def test_only_a_shop_whose_clock_is_that_of_its_log_can_be_asked_of_a_moment(
+        self, bundle, tmp_path
+    ):
+        now = bundle.config.shop.model_copy(update={"clock": "now"})
+        later = replace(bundle, config=bundle.config.model_copy(update={"shop": now}))
+        moment = "2026-12-01T00:00:00Z"
+        assert at_the_desk.ask(bundle, tmp_path, placement="home", at=moment)["items"]
+        with pytest.raises(BadRequest, match="clock: as_of"):
+            at_the_desk.ask(later, tmp_path, placement="home", at=moment)
 
     def test_a_bundle_that_cannot_be_opened_leaves_the_old_one_serving(
         self, trained, tmp_path, caplog
@@ -245,14 +261,18 @@ class TestWithoutAServer:
         (tmp_path / "bundles" / "v2" / "manifest.json").write_text('{"format_version": 99}')
         (tmp_path / "bundles" / "v4").mkdir()
         (tmp_path / "bundles" / "v4" / "manifest.json").write_text('{"format_version": 1}')
-        holder = Holder(home)
-        home.pointer.write_text("v1\n")
-        holder.refresh()
+
+        async def work():
+            holder, served = Holder(home), []
+            for wanted in ("v1", "v2", "v3", "v4"):
+                home.pointer.write_text(f"{wanted}\n")
+                await holder.refresh()
+                served.append(holder.desk and holder.desk.bundle.version)
+            await holder.close()
+            return served
+
+        assert asyncio.run(work()) == ["v1"] * 4
         for broken in ("v2", "v3", "v4"):
-            home.pointer.write_text(f"{broken}\n")
-            holder.refresh()
-            assert holder.desk is not None
-            assert holder.desk.bundle.version == "v1"
             assert f"cannot serve {broken}; v1 stays" in caplog.text
 
     def test_serving_without_a_promoted_model_says_what_to_do(self, tmp_path):

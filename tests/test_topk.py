@@ -51,6 +51,15 @@ class TestBestOfRows:
         excluded = np.sort(np.concatenate([best, random.choice(25_000, 50)]))
         assert best_of_rows(scores, 20, excluded).tolist() == expected(scores, 20, excluded)
 
+    @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 1.0])
+    def test_what_is_closed_counts_in_no_row(self, share):
+        random = np.random.default_rng(7)
+        scores = random.random((3, 6000)).astype(np.float32)
+        open_, excluded = random.random(6000) < share, np.arange(0, 18_000, 7)
+        shut = (np.arange(3)[:, None] * 6000 + np.flatnonzero(~open_)).ravel()
+        gone = np.union1d(excluded, shut)
+        assert best_of_rows(scores, 20, excluded, open_).tolist() == expected(scores, 20, gone)
+
     def test_survives_a_misleading_sample(self):
         scores = np.zeros((2, 10_000), dtype=np.float32)
         scores[0, ::64] = 1000  # all that the sample sees is high
@@ -87,7 +96,8 @@ class TestTop:
     @pytest.mark.parametrize("people", [1, 64, 150])  # a request, a block, a batch on all cores
     @pytest.mark.parametrize("n_items", [300, 9000])
     @pytest.mark.parametrize("filtered", ["slice", "few", "most"])
-    def test_is_that_of_every_row_alone(self, people, n_items, filtered):
+    @pytest.mark.parametrize("closed", [None, 0.1, 0.9])
+    def test_is_that_of_every_row_alone(self, people, n_items, filtered, closed):
         random = np.random.default_rng(people + n_items)
         scores = random.integers(0, 500, (people, n_items)).astype(np.float32)
         scores[random.random(scores.shape) < 0.2] = np.nan
@@ -96,10 +106,12 @@ class TestTop:
             "few": np.arange(0, n_items, 7, dtype=np.int32),
             "most": np.delete(np.arange(n_items, dtype=np.int32), [3, 5]),
         }[filtered]
+        open_ = None if closed is None else random.random(n_items) >= closed
         inside = np.arange(n_items)[items]
+        inside = inside if open_ is None else inside[open_[inside]]
         excluded = [random.choice(n_items, one % 40, replace=True) for one in range(people)]
         ranker, queries = Table(scores), Queries.of_strangers(people, n_items)
-        found = ranker.top(queries, 20, Allowed(items, Ragged.of(excluded)))
+        found = ranker.top(queries, 20, Allowed(items, Ragged.of(excluded), open_))
         for row in range(people):
             own = np.full(n_items, np.nan, dtype=np.float32)
             own[inside] = scores[row, inside]

@@ -52,7 +52,7 @@ def service(trained: Trained) -> Iterator[httpx.Client]:
     from command.demo import free_port, served
 
     with (
-        served(trained.home, free_port(3456), workers=2) as url,
+        served(trained.home, free_port(3456), workers=2, config=trained.path) as url,
         httpx.Client(base_url=url, timeout=10) as client,
     ):
         yield client

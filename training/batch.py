@@ -257,7 +257,7 @@ def as_table(served: Served) -> pa.Table:
     return pa.table(
         {
             "person_id": [served.names[r] for r in row.tolist()],
-            "item_id": bundle.catalogue.ids.texts(items),
+            "item_id": bundle.catalogue.texts(items),
             "rank": (place + 1).astype(np.int32),
             "score": feeds.scores[row, place],
             "rung": [ladder[s].rung for s in steps.tolist()],

@@ -29,7 +29,7 @@ from training.rankers import RANKERS
 from training.rankers.base import Items, Ranker
 from training.recipe import Recipe
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 class NoModel(ValueError):
@@ -141,13 +141,12 @@ class Bundle:
         interest: (len(rows),) sum of each one's positive weights
         """
         known, place = rows >= 0, np.maximum(rows, 0)
-        if not len(self.segments):
+        if not known.any():
             return Standing.nobody(len(rows), self.declared.n_categories)
         told = declared_weights(
             self.declared.take(place), interest, now_us, self.config.preferences
         )
-        own = Standing(self.segments[place], self.stages[place], told)
-        return own.of(np.where(known, np.arange(len(rows)), -1).astype(np.int32))
+        return Standing(self.segments[place], self.stages[place], told).only(known)
 
     def ranker(self, name: RankerName) -> Ranker:
         """A ranker of the bundle by name, whether it is on the ladder or not."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from features.config import KINDS, Kind
 from features.feature_set import FeatureSet
-from features.types import Bool, Float32, IdTable, Int8, Int32, Int64, Texts
+from features.types import Bool, Float32, IdTable, Int8, Int32, Int64, Texts, row_numbers
 from training.item_facts import born_us
 from training.rankers.base import Items
 
@@ -23,6 +23,13 @@ class Catalogue:
     kinds: (n,) int8, index into KINDS       available: (n,) bool, at the feature set's moment
     prices: (n,) float32, NaN where unknown, each in its currency
     born_us: (n,) int64, published, else first seen; UNBORN where neither is known
+    sensitive: (n,) bool, never a reason for another item
+    people: (n,) int32, how many different people showed interest in it
+    repurchase_days: (n,) float32, the median days until it is bought again, NaN unknown
+    category: (n,) int32, index into `tree`, -1 none        brand: (n,) int32, into `brand_names`
+    tree: paths of all categories, each right before those below it
+
+    Items lie sorted by kind, availability and category.
     """
 
     ids: IdTable
@@ -37,12 +44,20 @@ class Catalogue:
     brands: Texts
     urls: Texts
     image_urls: Texts
+    sensitive: Bool
+    people: Int32
+    repurchase_days: Float32
+    category: Int32
+    tree: Texts
+    brand: Int32
+    brand_names: Texts
 
     @classmethod
     def of(cls, features: FeatureSet, currency: str) -> Self:
         """The catalogue of a feature set; a price without a currency is in the shop's."""
-        table = features.item_table()
+        table, tree = features.item_table(), features.table("categories")["path"].tolist()
         texts = table.astype(object).where(table.notna(), None)
+        brands = sorted({one for one in texts["brand"].tolist() if one is not None})
 
         def column(name: str) -> Texts:
             return Texts.of(texts[name].tolist())
@@ -57,6 +72,11 @@ class Catalogue:
             currencies=Texts.of(table["currency"].fillna(currency).tolist()),
             titles=column("title"), categories=column("category"), brands=column("brand"),
             urls=column("url"), image_urls=column("image_url"),
+            sensitive=table["sensitive"].to_numpy(np.bool_),
+            people=_people(features, len(table)),
+            repurchase_days=_repurchase_days(features, len(table)),
+            category=_codes(texts["category"].tolist(), tree), tree=Texts.of(tree),
+            brand=_codes(texts["brand"].tolist(), brands), brand_names=Texts.of(brands),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -80,6 +100,72 @@ class Catalogue:
             return slice(int(indices[0]), int(indices[-1]) + 1)
         return indices
 
+    def below(self, path: str) -> tuple[int, int]:
+        """The codes in `tree` of a category and all below it: from, until before; equal: none."""
+        first = next((n for n in range(len(self.tree)) if self.tree[n] == path), -1)
+        if first < 0:
+            return 0, 0
+        last, inside = first + 1, f"{path}/"
+        while last < len(self.tree) and self.tree[last].startswith(inside):
+            last += 1
+        return first, last
+
+    def names_of_categories(self) -> dict[str, int]:
+        """What can be said for a category, folded -> its code: its path, or its last part.
+
+        As in `features.answers`: a last part of several paths, or that is a path, names no other.
+        """
+        paths = [folded(self.tree[place]) for place in range(len(self.tree))]
+        found: dict[str, list[int]] = {}
+        for place, path in enumerate(paths):
+            for name in {path, path.rpartition("/")[2]}:
+                found.setdefault(name, []).append(place)
+        alone = {name: places[0] for name, places in found.items() if len(places) == 1}
+        return alone | {path: place for place, path in enumerate(paths)}
+
+    def texts(self, indices: Int32) -> list[str]:
+        """The ids of these items."""
+        return self.ids.texts(indices)
+
+    def details(self, index: int) -> dict[str, Any]:
+        """What a page shows of an item; an unknown text is empty, an unknown price None."""
+        price = float(self.prices[index])
+        return {
+            "item_id": self.ids.text(index),
+            "kind": KINDS[self.kinds[index]],
+            "title": self.titles[index],
+            "category": self.categories[index],
+            "brand": self.brands[index],
+            "price": None if price != price else round(price, 4),
+            "currency": self.currencies[index],
+            "url": self.urls[index],
+            "image_url": self.image_urls[index],
+        }
+
     def name(self, index: int) -> str:
         """What to call an item before a reader: its title, else its id."""
         return self.titles[index] or self.ids.text(index)
+
+
+def folded(path: str) -> str:
+    """A category path as it is compared: any case, any blanks around its parts, no empty parts."""
+    return "/".join(part for one in path.lower().split("/") if (part := one.strip()))
+
+
+def _codes(texts: Sequence[str | None], names: Sequence[str]) -> Int32:
+    """(n,) the place of each text in `names`, -1 where there is none."""
+    places: dict[str | None, int] = {name: place for place, name in enumerate(names)}
+    return np.array([places.get(text, -1) for text in texts], dtype=np.int32)
+
+
+def _people(features: FeatureSet, n_items: int) -> Int32:
+    """(n_items,) how many different people have an event of each item in their timelines."""
+    log = features.timelines
+    cells = np.unique(row_numbers(log.indptr) * n_items + log.items)
+    return np.bincount(cells % max(n_items, 1), minlength=n_items).astype(np.int32)
+
+
+def _repurchase_days(features: FeatureSet, n_items: int) -> Float32:
+    table, days = features.table("repurchase"), np.full(n_items, np.nan, dtype=np.float32)
+    days[table["item_index"].to_numpy(np.int64)] = table["median_days"].to_numpy(np.float32)
+    return days

@@ -10,14 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from features.config import RUNGS, Rung
-from features.training_options import RankerName
-from features.types import Bool, Float32, Histories, Int8, Int32, Int64, Ragged, row_numbers
-from training.rankers.base import Allowed, Items, Queries, Ranker
+from features.types import Bool, Float32, Histories, Int8, Int32, Int64, Ragged, only_rows
+from training.arranging import Arrangement
+from training.filling import Filling, Request
+from training.filling import Step as Step
+from training.filling import seen_by as seen_by
+from training.rankers.base import Allowed, Items, Queries
+from training.ruled import Ruled, Shop, under_rules
 
 ONE_FOR_ALL, CONTEXT, SEGMENT, ONE_TO_ONE = range(len(RUNGS))
 
@@ -51,32 +56,49 @@ class Reason(IntEnum):
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of the ladder: a ranker, and how much it may know."""
-
-    rung: Rung
-    name: RankerName
-    ranker: Ranker
-
-
-@dataclass(frozen=True)
 class People:
     """A batch of people at the door.
 
     queries: what we know of them          consent: (n,) bool, may we use it?
     unknown: (n,) bool, an id was given that the model does not know
+    away:    items kept from each for reasons of their own, such as a brand they muted; whatever
+             is consented to; None: nothing is
+    tired:   items that rules keep from each for a while: seen too often, bought lately; a pin may
+             show them, and so may a feed that would be too short; None: there are none
+    seeds:   (n,) of `arranging.turn_seed`, for orders that vary; None: all alike
     """
 
     queries: Queries
     consent: Bool
     unknown: Bool
+    away: Ragged | None = None
+    tired: Ragged | None = None
+    seeds: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
 
+    @cached_property
+    def known(self) -> Queries:
+        """What may be used: without consent only the current session."""
+        queries = self.queries
+        if self.consent.all():
+            return queries
+        starts = np.where(self.consent, 0, queries.session_start)
+        without = replace(
+            queries,
+            histories=queries.histories.since(starts),
+            session_start=queries.session_start - starts,
+        )
+        return _silenced(without, ~self.consent)
+
     def take(self, rows: Int64) -> People:
         """The named rows."""
-        return People(self.queries.take(rows), self.consent[rows], self.unknown[rows])
+        away = None if self.away is None else self.away.take(rows)
+        tired = None if self.tired is None else self.tired.take(rows)
+        seeds = None if self.seeds is None else self.seeds[rows]
+        return People(self.queries.take(rows), self.consent[rows], self.unknown[rows], away,
+                      tired, seeds)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,6 +113,10 @@ class Terms:
     ceiling:    (2, n_stages + 1, n_segments + 1) int8, the highest rung that pays: by whether they
                 have seen anything in this visit, by stage and by segment (the last of these, where
                 -1 points, is of the unknown); None: nothing is known of that
+    open:       (n_items,) bool over the whole catalogue, False: not now (sold out, hidden, too
+                dear), whoever asks; None: all of `items` are
+    arrangement: the merchant's order; None: as the rankers say
+    offset:     places that earlier pages of the feed had
     """
 
     items: Items
@@ -102,6 +128,9 @@ class Terms:
     min_items: int = 0
     on_too_few: str = "shorter"
     ceiling: Int8 | None = None
+    open: Bool | None = None
+    arrangement: Arrangement | None = None
+    offset: int = 0
 
     def asking(self, *, size: int, highest_rung: Rung) -> Terms:
         """The same terms for another size and rung."""
@@ -119,6 +148,8 @@ class Feeds:
     steps:    (n, size) int8, index in the ladder, -1 where the feed is over
     rungs:    (n,) int8, the rung that the person could have
     decisions, reasons: (n,) int8
+    marks, moved: as in `ruled.Ruled`; None: no rule orders these feeds. What a rule put there that
+              no ranker named has step len(ladder) and no score
     """
 
     items: Int32
@@ -127,18 +158,29 @@ class Feeds:
     rungs: Int8
     decisions: Int8
     reasons: Int8
+    marks: Int64 | None = None
+    moved: Int32 | None = None
 
 
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
     queries = known_of(people)
     rungs, reasons = entitled(people, terms.highest_rung, ladder, _ceiling(queries, terms))
-    feeds = _Filling.empty(len(people), terms.size)
-    feeds.fill(ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms)))
+    request = Request(
+        ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms), terms.open)
+    )
+    ruled = None
+    if terms.arrangement is None:
+        feeds = Filling.empty(len(people), terms.size)
+        feeds.fill(request)
+    else:
+        seeds = np.zeros(len(people), np.uint64) if people.seeds is None else people.seeds
+        shop = Shop(terms.arrangement, terms.offset, seeds, _refused(people))
+        feeds, ruled = under_rules(request, terms.size, shop)
     if terms.on_too_few == "pad":
-        blocked = Allowed(terms.items, _blocked(people.queries.histories))
-        feeds.fill(ladder, queries, rungs, blocked, below=terms.min_items)
-    return _decided(feeds, ladder, rungs, reasons, terms)
+        blocked = Allowed(terms.items, _refused(people), terms.open)
+        feeds.fill(replace(request, allowed=blocked), below=terms.min_items)
+    return _decided(feeds, request, reasons, terms, ruled)
 
 
 def _ceiling(queries: Queries, terms: Terms) -> Int8:
@@ -158,9 +200,10 @@ def entitled(
     A rung is not on the ladder when no ranker was fitted for it, or none paid when measured.
     """
     queries = people.queries
-    session = np.diff(queries.histories.indptr) > queries.session_start
+    ends, answers = queries.histories.indptr, queries.declared.indptr
+    session = ends[1:] - ends[:-1] > queries.session_start
     past = queries.session_start > 0
-    told = np.diff(queries.declared.indptr) > 0
+    told = answers[1:] > answers[:-1]
     knowledge = {
         CONTEXT: session,
         SEGMENT: (queries.segment >= 0) & people.consent,
@@ -172,56 +215,57 @@ def entitled(
         ONE_TO_ONE: Reason.known_history,
     }
     rungs = np.full(len(people), ONE_FOR_ALL, dtype=np.int8)
-    reasons = np.where(people.unknown, Reason.unknown_user, Reason.stranger).astype(np.int8)
+    reasons = _either(people.unknown, Reason.unknown_user, Reason.stranger)
+    highest, there = RUNGS.index(limit), {step.rung for step in ladder}
     for rung, known in knowledge.items():
-        if rung > RUNGS.index(limit):
+        if not known.any():
+            continue
+        if rung > highest:
             reasons[known] = Reason.limit
-        elif all(step.rung != RUNGS[rung] for step in ladder):
+        elif RUNGS[rung] not in there:
             reasons[known] = Reason.not_on_ladder
         else:
             pays = known & (rung <= ceiling)
             rungs[pays], reasons[pays] = rung, why[rung]
             reasons[known & ~pays] = Reason.does_not_pay
-    reasons[(reasons == Reason.known_history) & ~past] = Reason.told_us
+    reasons[(reasons == int(Reason.known_history)) & ~past] = Reason.told_us
     reasons[past & ~people.consent] = Reason.no_consent
     return rungs, reasons
 
 
+def _either(which: Bool, yes: IntEnum, no: IntEnum) -> Int8:
+    """(n,) one code or the other."""
+    return np.where(which, np.int8(yes), np.int8(no))
+
+
 def kept_away(people: People, terms: Terms) -> Ragged:
     """The items that each person's feed may not show: blocked ones, and had ones by the rules."""
-    return _blocked(people.queries.histories).joined(_had(known_of(people), terms))
+    away = _refused(people).joined(_had(known_of(people), terms))
+    return away if people.tired is None else away.joined(people.tired)
 
 
 def known_of(people: People) -> Queries:
     """What may be used: without consent only the current session."""
-    queries = people.queries
-    if people.consent.all():
-        return queries
-    starts = np.where(people.consent, 0, queries.session_start)
-    without = replace(
-        queries,
-        histories=queries.histories.since(starts),
-        session_start=queries.session_start - starts,
-    )
-    return _silenced(without, ~people.consent)
+    return people.known
 
 
 def _silenced(queries: Queries, rows: Bool) -> Queries:
     """Of the named rows neither segment nor stage nor what they told us is known."""
     if not rows.any():
         return queries
-    kept = sp.diags((~rows).astype(np.float32))
     return replace(
         queries,
-        segment=np.where(rows, -1, queries.segment).astype(np.int16),
-        stage=np.where(rows, -1, queries.stage).astype(np.int8),
-        declared=sp.csr_matrix(kept @ queries.declared, dtype=np.float32),
+        segment=np.where(rows, np.int16(-1), queries.segment),
+        stage=np.where(rows, np.int8(-1), queries.stage),
+        declared=only_rows(queries.declared, ~rows),
     )
 
 
-def _blocked(histories: Histories) -> Ragged:
-    """Items that a negative signal keeps away, whatever else is known or allowed."""
-    return _chosen(histories, histories.weights < 0)
+def _refused(people: People) -> Ragged:
+    """Items that a negative signal or `away` keeps away, whatever else is known or allowed."""
+    histories = people.queries.histories
+    blocked = _chosen(histories, histories.weights < 0)
+    return blocked if people.away is None else blocked.joined(people.away)
 
 
 def _had(queries: Queries, terms: Terms) -> Ragged:
@@ -240,96 +284,50 @@ def _had(queries: Queries, terms: Terms) -> Ragged:
 def _chosen(histories: Histories, entries: Bool) -> Ragged:
     if not entries.any():
         return Ragged.empty(len(histories))
-    lengths = np.bincount(row_numbers(histories.indptr)[entries], minlength=len(histories))
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return Ragged(indptr, histories.items[entries])
-
-
-def seen_by(rung: Rung, queries: Queries) -> Queries:
-    """What a step of `rung` may look at."""
-    if rung == "one_to_one":
-        return queries
-    if rung == "context":
-        return queries.session_only()
-    if rung == "segment":
-        return queries.session_and_segment()
-    return Queries.of_strangers(len(queries), queries.histories.n_items, queries.now_us)
-
-
-@dataclass(frozen=True)
-class _Filling:
-    """Feeds that are being filled; the arrays change in place."""
-
-    items: Int32
-    scores: Float32
-    steps: Int8
-
-    @classmethod
-    def empty(cls, rows: int, size: int) -> _Filling:
-        return cls(
-            np.full((rows, size), -1, dtype=np.int32),
-            np.full((rows, size), np.nan, dtype=np.float32),
-            np.full((rows, size), -1, dtype=np.int8),
-        )
-
-    def fill(
-        self, ladder: Sequence[Step], queries: Queries, rungs: Int8, allowed: Allowed,
-        below: int | None = None,
-    ) -> None:  # fmt: skip
-        """Go down the ladder until every row is full (or has `below` items)."""
-        size = self.items.shape[1] if below is None else below
-        for place, step in enumerate(ladder):
-            reach = rungs >= RUNGS.index(step.rung)
-            rows = np.flatnonzero(reach & ((self.items >= 0).sum(axis=1) < size))
-            if rows.size:
-                view = seen_by(step.rung, queries).take(rows)
-                own = allowed.take(rows).without(self._shown(rows))
-                ranking = step.ranker.top(view, size, own)
-                self._append(rows, place, ranking.items, ranking.scores, size)
-
-    def _shown(self, rows: Int64) -> Ragged:
-        items = self.items[rows]
-        lengths = (items >= 0).sum(axis=1)
-        return Ragged(
-            np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), items[items >= 0]
-        )
-
-    def _append(self, rows: Int64, step: int, items: Int32, scores: Float32, size: int) -> None:
-        filled = (self.items[rows] >= 0).sum(axis=1)
-        wanted = np.minimum((items >= 0).sum(axis=1), size - filled)
-        source = np.arange(items.shape[1]) < wanted[:, None]
-        row, column = np.nonzero(source)
-        target = (rows[row], filled[row] + column)
-        self.items[target] = items[row, column]
-        self.scores[target] = scores[row, column]
-        self.steps[target] = step
+    return Ragged(histories.indptr, histories.items).where(entries)
 
 
 def _decided(
-    filled: _Filling, ladder: Sequence[Step], rungs: Int8, reasons: Int8, terms: Terms
+    filled: Filling, request: Request, reasons: Int8, terms: Terms, ruled: Ruled | None
 ) -> Feeds:
-    levels = np.array([RUNGS.index(step.rung) for step in ladder] + [-1], dtype=np.int8)
-    first = levels[filled.steps[:, 0]]
-    counts = (filled.items >= 0).sum(axis=1)
-    decisions = np.where(first == rungs, Decision.show, Decision.fallback).astype(np.int8)
-    reasons = np.where(first == rungs, reasons, Reason.no_opinion).astype(np.int8)
+    rungs, counts = request.rungs, filled.counts
+    first = _first(filled, request, ruled is not None)
+    decisions = _either(first == rungs, Decision.show, Decision.fallback)
+    reasons = np.where(first == rungs, reasons, np.int8(Reason.no_opinion))
     few = (counts < terms.min_items) & (terms.on_too_few == "suppress")
-    reasons[few], reasons[counts == 0] = Reason.too_few_items, Reason.nothing_allowed
     stopped = few | (counts == 0)
-    decisions[stopped] = Decision.suppress
-    filled.items[stopped], filled.steps[stopped], filled.scores[stopped] = -1, -1, np.nan
-    return Feeds(filled.items, filled.scores, filled.steps, rungs, decisions, reasons)
+    if stopped.any():
+        reasons[few], reasons[counts == 0] = Reason.too_few_items, Reason.nothing_allowed
+        decisions[stopped] = Decision.suppress
+        filled.items[stopped], filled.steps[stopped], filled.scores[stopped] = -1, -1, np.nan
+    return Feeds(
+        filled.items, filled.scores, filled.steps, rungs, decisions, reasons,
+        None if ruled is None else ruled.marks, None if ruled is None else ruled.moved,
+    )  # fmt: skip
+
+
+def _first(filled: Filling, request: Request, ruled: bool) -> Int8:
+    """(n,) the rung of the step that spoke first; where only rules did, the person's own."""
+    levels = np.array([RUNGS.index(step.rung) for step in request.ladder] + [-1], dtype=np.int8)
+    if not ruled:
+        return levels[filled.steps[:, 0]]
+    placed = filled.steps == len(request.ladder)
+    spoke = ~placed & (filled.steps >= 0)
+    steps = np.take_along_axis(filled.steps, spoke.argmax(axis=1)[:, None], axis=1)[:, 0]
+    alone = ~spoke.any(axis=1)
+    return np.where(alone, np.where(placed.any(axis=1), request.rungs, -1),
+                    levels[np.where(alone, -1, steps)]).astype(np.int8)  # fmt: skip
 
 
 def anchors(ladder: Sequence[Step], people: People, feeds: Feeds) -> Int32:
     """(n, size) the history item that speaks most for each shown item, -1 where none does."""
     found = np.full(feeds.items.shape, -1, dtype=np.int32)
-    queries = known_of(people)
-    for place, step in enumerate(ladder):
-        mine = feeds.steps == place
+    for place in sorted(set(feeds.steps.ravel().tolist()) - {-1, len(ladder)}):
+        step, mine = ladder[place], feeds.steps == place
+        if step.rung == "one_for_all":
+            continue  # it knows of no history
         rows = np.flatnonzero(mine.any(axis=1))
-        if rows.size:
-            shown = np.where(mine[rows], feeds.items[rows], -1)
-            spoken = step.ranker.anchors(seen_by(step.rung, queries).take(rows), shown)
-            found[rows] = np.where(mine[rows], spoken, found[rows])
+        shown = np.where(mine[rows], feeds.items[rows], -1)
+        spoken = step.ranker.anchors(seen_by(step.rung, people.known).take(rows), shown)
+        found[rows] = np.where(mine[rows], spoken, found[rows])
     return found

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from features.options import Signal
 from features.timelines import Timelines
-from features.types import Int8, Int16, Int32, Int64, nothing, row_numbers
+from features.types import Bool, Int8, Int16, Int32, Int64, nothing, only_rows, row_numbers
 from training.rankers.base import Queries
 
 
@@ -35,14 +35,20 @@ class Standing:
 
     def of(self, persons: Int32) -> Standing:
         """(len(persons),) the standing of these rows; of -1 nothing is known."""
-        known, place = persons >= 0, np.maximum(persons, 0)
+        place = np.maximum(persons, 0)
         if not len(self.segments):
             return Standing.nobody(len(persons), self.declared.shape[1])
-        kept = sp.csr_matrix(sp.diags(known.astype(np.float32)) @ self.declared[place])
-        kept.eliminate_zeros()
+        told = self.declared[place] if self.declared.nnz else nothing(
+            len(persons), self.declared.shape[1])  # fmt: skip
+        return Standing(self.segments[place], self.stages[place], told).only(persons >= 0)
+
+    def only(self, known: Bool) -> Standing:
+        """The same, but of those not in `known` (n,) nothing is known."""
+        if known.all():
+            return self
         return Standing(
-            np.where(known, self.segments[place], -1).astype(np.int16),
-            np.where(known, self.stages[place], -1).astype(np.int8), kept,
+            np.where(known, self.segments, np.int16(-1)), np.where(known, self.stages, np.int8(-1)),
+            only_rows(self.declared, known),
         )  # fmt: skip
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from features.types import Int32
-from training.policy import Feeds, People, Step, anchors, known_of, seen_by
+from features.options import Rung
+from training.policy import Feeds, People, Step, anchors, seen_by
 
 if TYPE_CHECKING:
     from training.bundle import Bundle
+    from training.catalogue import Catalogue
     from training.rankers.base import Queries
 
 _DID = {  # event type -> what the person did with {}
@@ -34,49 +34,64 @@ def reasons(
     bundle: Bundle, ladder: Sequence[Step], people: People, feeds: Feeds
 ) -> list[list[str]]:
     """Per person one sentence for each item of the feed, from no more than its rung may know."""
-    because = anchors(ladder, people, feeds)
-    views = [seen_by(step.rung, known_of(people)) for step in ladder]
-    told: list[list[str]] = [[] for _ in range(len(people))]
-    for person, place in np.argwhere(feeds.items >= 0).tolist():
-        step = int(feeds.steps[person, place])
-        if ladder[step].rung == "one_for_all":
-            liked = feeds.scores[person, place] > 0
-            told[person].append("popular right now" if liked else "from our range")
-        else:
-            item, anchor = int(feeds.items[person, place]), int(because[person, place])
-            told[person].append(_because(bundle, views[step], person, item=item, anchor=anchor))
+    because, verbs = anchors(ladder, people, feeds), _verbs(bundle.config.signals)
+    told = []
+    for person in range(len(people)):
+        memories: dict[Rung, _Memory] = {}
+        sentences: list[str] = []
+        shown = (one[person].tolist() for one in (feeds.items, feeds.steps, because, feeds.scores))
+        for item, place, anchor, score in zip(*shown, strict=True):
+            if item < 0:
+                break
+            if place == len(ladder):
+                sentences.append("picked by the shop")
+                continue
+            rung = ladder[place].rung
+            if rung == "one_for_all":
+                sentences.append("popular right now" if score > 0 else "from our range")
+                continue
+            if rung not in memories:
+                memories[rung] = _Memory.of(seen_by(rung, people.known), person, verbs)
+            sentences.append(memories[rung].because(bundle.catalogue, item, anchor))
+        told.append(sentences)
     return told
 
 
-def _because(bundle: Bundle, queries: Queries, person: int, *, item: int, anchor: int) -> str:
-    """anchor: the history item that spoke most, -1 if none."""
-    if (before := _did(bundle, queries, person, item)) is not None:
-        return f"you {before.format('this')} before"
-    if item in _session(queries, person):
-        return "you chose this a moment ago"
-    if anchor < 0:
-        return "fits what you like"
-    did, name = _did(bundle, queries, person, anchor), bundle.catalogue.name(anchor)
-    return f"because you {did.format(name)}" if did else f"goes with {name}"
+def _verbs(signals: Iterable[str]) -> list[str]:
+    """What a person did with {}, by signal."""
+    return [_DID.get(name.lower().split()[0], "chose {}") for name in signals]
 
 
-def _session(queries: Queries, person: int) -> Int32:
-    """The items of the current session."""
-    histories = queries.histories
-    start = histories.indptr[person] + queries.session_start[person]
-    return histories.items[start : histories.indptr[person + 1]]
+@dataclass(frozen=True)
+class _Memory:
+    """What one person did, as far as a rung may know.
 
-
-def _did(bundle: Bundle, queries: Queries, person: int, item: int) -> str | None:
-    """What the person last did with an item, as a verb; None if nothing before this session.
-
-    Of the current session only the item is known, not what was done with it.
+    before: item -> what they last did with it, as a verb, before the current session
+    now:    the items of the current session; what was done with them is not known
     """
-    histories = queries.histories
-    start = histories.indptr[person]
-    past = slice(start, start + queries.session_start[person])
-    entries = np.flatnonzero(histories.items[past] == item)
-    if not entries.size:
-        return None
-    signal = int(histories.signals[start + entries[-1]])
-    return _DID.get(list(bundle.config.signals)[signal].lower().split()[0], "chose {}")
+
+    before: Mapping[int, str]
+    now: Set[int]
+    said: dict[int, str]  # by what the sentence is about: several items have one ground
+
+    @classmethod
+    def of(cls, queries: Queries, person: int, verbs: Sequence[str]) -> _Memory:
+        histories = queries.histories
+        own = slice(histories.indptr[person], histories.indptr[person + 1])
+        items, start = histories.items[own].tolist(), int(queries.session_start[person])
+        signals = histories.signals[own][:start].tolist()
+        before = {item: verbs[signal] for item, signal in zip(items, signals, strict=False)}
+        return cls(before, frozenset(items[start:]), {})
+
+    def because(self, catalogue: Catalogue, item: int, anchor: int) -> str:
+        """anchor: the history item that spoke most, -1 if none."""
+        if item in self.before:
+            return f"you {self.before[item].format('this')} before"
+        if item in self.now:
+            return "you chose this a moment ago"
+        if anchor < 0:
+            return "fits what you like"
+        if anchor not in self.said:
+            name, did = catalogue.name(anchor), self.before.get(anchor)
+            self.said[anchor] = f"because you {did.format(name)}" if did else f"goes with {name}"
+        return self.said[anchor]

@@ -10,24 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from features.live import Trails
+from features.live import LOOK_BACK, Trails
 from features.timelines import Timelines
-from features.types import Bool, IdTable, Int32, Int64, Texts, gather, row_numbers
+from features.types import Bool, Int32, Int64, row_numbers
 from training.bundle import Bundle
-from training.catalogue import Catalogue
 from training.item_facts import UNBORN
+from training.open_catalogue import OpenCatalogue
 from training.policy import People, Step
 from training.queries import with_present
 from training.rankers.base import Queries
 from training.rankers.live import followers
-from training.stream import Stream, gap
+from training.stream import Stream
 
 _AT_ONCE = 512  # requests
-_LOOK_BACK = 500  # events of a person before a new one that live rankers are told
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,16 @@ class World:
     def of(cls, bundle: Bundle, stream: Stream) -> Self:
         """The world of `bundle` before the first event of `stream`."""
         known, n_items = len(bundle.catalogue), len(bundle.catalogue) + len(stream.new_items)
+        shop = bundle.config.shop.model_copy(update={"clock": "as_of"})  # no wall clock in here
         timelines, arrival = _merged(bundle.timelines, len(bundle.persons), stream, n_items)
         rankers = followers(bundle.rankers, known, n_items)
-        shop = bundle.config.shop.model_copy(update={"clock": "as_of"})  # no wall clock in here
+        catalogue = OpenCatalogue.opened(bundle.catalogue, len(stream.new_items), shop.currency)
+        for item_id in stream.new_items:
+            catalogue.add(item_id)
         lived = replace(
             bundle,
             config=bundle.config.model_copy(update={"shop": shop}),
-            catalogue=_with_items(bundle.catalogue, stream.new_items, shop.currency),
+            catalogue=catalogue,
             timelines=timelines,
             rankers=rankers,
             ladder=[Step(step.rung, step.name, rankers[step.name]) for step in bundle.ladder],
@@ -124,8 +126,8 @@ class World:
         earliest = places[first]  # of each person, as the stream is in time order
         latest = np.zeros(people.size, np.int64)
         np.maximum.at(latest, np.searchsorted(people, self.stream.people[begin:end]), places)
-        starts = np.maximum(log.indptr[people], earliest - _LOOK_BACK)
-        part, entries = _between(log, starts, latest + 1)
+        starts = np.maximum(log.indptr[people], earliest - LOOK_BACK)
+        part, entries = log.between(starts, latest + 1)
         return Trails.of(part, self.bundle.config.signals, self.arrival[entries] >= begin)
 
     @cached_property
@@ -201,7 +203,7 @@ class World:
 
         A visit is open as long as the silence since its last event could be one within it.
         """
-        log, gap_us = self.bundle.timelines, gap(self.bundle.config)
+        log, gap_us = self.bundle.timelines, self.bundle.config.sessions.gap_us
         begins, ends = np.zeros(persons.size, np.int64), np.zeros(persons.size, np.int64)
         starts = begins.copy()
         for n, (row, now) in enumerate(zip(persons.tolist(), at_us.tolist(), strict=True)):
@@ -212,16 +214,7 @@ class World:
                 if starts[n] and now - log.occurred_us[ends[n] - 1] <= gap_us:
                     visits = log.sessions[begin : ends[n]]
                     starts[n] = np.max(np.flatnonzero(visits != visits[-1]), initial=-1) + 1
-        return _between(log, begins, ends)[0], starts
-
-
-def _between(log: Timelines, begins: Int64, ends: Int64) -> tuple[Timelines, Int64]:
-    """One row per pair of bounds: the entries from begins[i] to ends[i], and which these are."""
-    indptr, entries = gather(np.stack([begins, ends], axis=1).ravel(), 2 * np.arange(begins.size))
-    return Timelines(
-        indptr, log.items[entries], log.signals[entries], log.occurred_us[entries],
-        log.sessions[entries], log.n_items,
-    ), entries  # fmt: skip
+        return log.between(begins, ends)[0], starts
 
 
 def _merged(
@@ -251,26 +244,3 @@ def _visits(indptr: Int64, old: Int32, arrival: Int64, opens: Bool) -> Int32:
     so_far = np.cumsum(opens & new)
     before = np.concatenate([np.zeros(1, np.int64), so_far])[indptr[:-1]]
     return np.where(new, last[rows] + so_far - before[rows], old).astype(np.int32)
-
-
-def _with_items(catalogue: Catalogue, ids: list[str], currency: str) -> Catalogue:
-    """The catalogue with items of which only the id is known: of its one kind, else products."""
-    n, kinds = len(ids), np.unique(catalogue.kinds)
-    kind = int(kinds[0]) if kinds.size == 1 else 0
-
-    def longer(texts: Texts, value: str = "") -> Texts:
-        more = Texts.of([value] * n)
-        offsets = np.concatenate([texts.offsets, more.offsets[1:] + texts.offsets[-1]])
-        return Texts(offsets, np.concatenate([texts.blob, more.blob]))
-
-    spelled = catalogue.ids.texts(np.arange(len(catalogue))) + ids
-    names = ("titles", "categories", "brands", "urls", "image_urls")
-    columns: dict[str, Any] = {name: longer(getattr(catalogue, name)) for name in names}
-    return replace(
-        catalogue, ids=IdTable.of(spelled), folded=IdTable.of([one.lower() for one in spelled]),
-        kinds=np.concatenate([catalogue.kinds, np.full(n, kind, np.int8)]),
-        available=np.concatenate([catalogue.available, np.ones(n, np.bool_)]),
-        prices=np.concatenate([catalogue.prices, np.full(n, np.nan, np.float32)]),
-        born_us=np.concatenate([catalogue.born_us, np.full(n, UNBORN)]),
-        currencies=longer(catalogue.currencies, currency), **columns,
-    )  # fmt: skip

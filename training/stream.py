@@ -16,7 +16,7 @@ from features.config import Config
 from features.engine import connected
 from features.home import written_beside
 from features.reading import stop_if_too_many
-from features.types import MINUTE_US, SECOND_US, Bool, IdTable, Int8, Int32, Int64
+from features.types import Bool, IdTable, Int8, Int32, Int64
 from training.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _opens(bundle: Bundle, people: Int64, times: Int64, visits: object) -> Bool:
 
     A person's first event here goes on with the last visit in the log if it is close enough.
     """
-    gap_us = gap(bundle.config)
+    gap_us = bundle.config.sessions.gap_us
     order = np.argsort(people, kind="stable")
     who, when, which = people[order], times[order], np.asarray(visits)[order]
     opens = np.ones(who.size, np.bool_)
@@ -186,8 +186,3 @@ def _opens(bundle: Bundle, people: Int64, times: Int64, visits: object) -> Bool:
     found = np.empty(who.size, np.bool_)
     found[order] = opens
     return found
-
-
-def gap(config: Config) -> int:
-    """The silence that ends a visit, in microseconds."""
-    return max(round(config.sessions.gap_minutes * MINUTE_US), SECOND_US)

@@ -1,8 +1,8 @@
 """Who met an experiment, when, and in which arm: by the log, and by the hash that deals.
 
-The log holds no decisions yet. So who met an experiment is told by what the shop showed, where the
-log has `impressions`; else everybody who came counts, whatever they were shown (intention to
-treat): no bias, only a smaller difference. A log of decisions will be one more of SOURCES.
+Who met an experiment is told by what the shop showed, where the log has `impressions` (decisions
+of the service are among them); else everybody who came counts, whatever they were shown (intention
+to treat): no bias, only a smaller difference.
 """
 
 from __future__ import annotations

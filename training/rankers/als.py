@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
-from features.types import Bool, Float32, Int32, Int64
+from features.types import Bool, Float32, Int32, Int64, Interest
 from training.rankers.base import Items, Queries, Ranker
-from training.rankers.least_squares import solve
+from training.rankers.least_squares import parts, solve
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,31 @@ class AlsRanker(Ranker):
 
     def scorer(self, queries: Queries, items: Items | None) -> Callable[[slice], Float32]:
         """`score` of some of the queries at a time, after everybody has been folded in."""
-        chosen = slice(None) if items is None else items
+        chosen = slice(0, self.touched.size) if items is None else items
         people, factors = self.people(queries), self.item_factors[chosen].T
-        untouched = np.flatnonzero(~self.touched[chosen])
+        untouched, silent = self._untouched(chosen), np.logical_not(people.any(axis=1))
 
         def some(rows: slice) -> Float32:
             scores: Float32 = people[rows] @ factors
-            scores[~people[rows].any(axis=1)] = np.nan
+            if silent.any():
+                scores[silent[rows]] = np.nan
             scores[:, untouched] = np.nan
             return scores
 
         return some
+
+    def _untouched(self, items: Items) -> Int64:
+        """Places in `items` of those that nobody touched."""
+        if not isinstance(items, slice):
+            return np.flatnonzero(~self.touched[items])
+        begin, end = np.searchsorted(self._never, [items.start, items.stop])
+        found: Int64 = self._never[begin:end] - items.start
+        return found
+
+    @cached_property
+    def _never(self) -> Int64:
+        """The items that nobody touched."""
+        return np.flatnonzero(~self.touched)
 
     def people(self, queries: Queries) -> Float32:
         """(n, f) float32: the factors of each query; 0 where nothing speaks for any item.
@@ -95,22 +109,15 @@ class AlsRanker(Ranker):
         What somebody told us of a category is one more entry, of its mean item: wanted, or not
         wanted where they asked for less of it. So behaviour can overrule it.
         """
-        known = queries.histories.interest()
-        if queries.declared.nnz and self.declared_weight:
-            told = queries.declared * np.float32(self.declared_weight)
-            known = sp.csr_matrix(sp.hstack([known, told], format="csr"))
-        known.data = self.model.weights(known.data)
+        known = queries.histories.by_item
+        if self.declared_weight and not queries.told_nothing():
+            told = Interest.of(queries.declared).times(self.declared_weight)
+            known = known.beside(told, self.touched.size)
         ridge = self.strength + self.model.penalty(np.diff(known.indptr))
-        return solve(known, self.factors, ridge)
+        return solve(known.times(self.model.confidence_scale), self.factors, ridge)
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
-        """The terms of the score of one who told us nothing: y_i' A^-1 w_h y_h (Hu et al., sec. 5).
-
-        For each history item h, with A the system that is solved for the person.
-        """
+    def contributions(self, own: Interest, items: Int32) -> Float32:
+        """What each history item adds to the score, for one who told us nothing."""
         factors, weights = self.item_factors[own.indices], self.model.weights(own.data)
         ridge = self.strength + self.model.penalty(np.diff(own.indptr))[0]
-        system = np.diag(ridge) + (factors.T * weights) @ factors
-        towards = np.linalg.solve(system, self.item_factors[items].T)
-        parts: Float32 = (factors @ towards) * weights[:, None]
-        return parts
+        return parts(weights, factors, ridge, self.item_factors[items])

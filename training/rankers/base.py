@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
 
 from features.live import Trails
 from features.types import (
@@ -18,14 +18,24 @@ from features.types import (
     Int16,
     Int32,
     Int64,
-    Ragged,
+    Interest,
     nothing,
     row_numbers,
 )
+from training.rankers.allowed import (
+    GATHER_BELOW,
+    Allowed,
+    Items,
+    as_indices,
+    cells,
+    items_at,
+    sized,
+)
 from training.rankers.cores import each
-from training.rankers.topk import best_of_rows
+from training.rankers.opinion import Few, Opinion, Whole
+from training.rankers.topk import best, best_of_rows
 
-Items = slice | NDArray[np.int32]  # a contiguous part of the catalogue, or sorted indices into it
+__all__ = ["Allowed", "Items", "Queries", "Ranker", "Ranking", "SparseRanker", "as_indices"]
 
 
 @dataclass(frozen=True)
@@ -66,39 +76,60 @@ class Queries:
 
     def take(self, rows: Int64) -> Queries:
         """The queries of the named rows."""
+        if rows.size == len(self) == 1:
+            return self
+        silent = self.told_nothing()
         return Queries(
             self.histories.take(rows), self.session_start[rows], self.now_us[rows],
-            self.segment[rows], self.stage[rows], self.declared[rows],
+            self.segment[rows], self.stage[rows],
+            nothing(rows.size, self.declared.shape[1]) if silent else self.declared[rows],
         )  # fmt: skip
 
+    @cached_property
+    def stranger(self) -> Queries:
+        """What rung `one_for_all` may know: nothing but the moment."""
+        return Queries.of_strangers(len(self), self.histories.n_items, self.now_us)
+
+    @cached_property
     def session_only(self) -> Queries:
         """What rung `context` may know: the current session and nothing before it."""
         cut = self.histories.since(self.session_start)
         return Queries.plain(cut, np.zeros(len(self), np.int64), self.now_us)
 
+    @cached_property
     def session_and_segment(self) -> Queries:
         """What rung `segment` may know: the current session, and what group the person is of."""
-        return replace(self.session_only(), segment=self.segment, stage=self.stage)
+        return replace(self.session_only, segment=self.segment, stage=self.stage)
+
+    def below(self, limit: int) -> Queries:
+        """The same people, as if they had never met an item from number `limit` on."""
+        if limit not in self._below:
+            self._below[limit] = self._cut(limit)
+        return self._below[limit]
+
+    @cached_property
+    def _below(self) -> dict[int, Queries]:
+        return {}
+
+    def _cut(self, limit: int) -> Queries:
+        histories = self.histories
+        kept = histories.items < limit
+        if kept.all():
+            return replace(self, histories=replace(histories, n_items=limit))
+        rows = row_numbers(histories.indptr)
+        place = np.arange(rows.size) - histories.indptr[rows]
+        before = kept & (place < self.session_start[rows])
+        starts = np.bincount(rows[before], minlength=len(self))
+        return replace(self, histories=histories.where(kept, limit), session_start=starts)
+
+    @cached_property
+    def worked_out(self) -> dict[int, Any]:
+        """What rankers (by `id`) have worked out for these people: for both scores and anchors."""
+        return {}
 
     def told_nothing(self) -> bool:
         """Has nobody here told us anything about categories?"""
         return self.declared.nnz == 0
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What may be shown: `items` to everybody of the batch, less `excluded` of each row."""
-
-    items: Items
-    excluded: Ragged
-
-    def take(self, rows: Int64) -> Allowed:
-        """The same for the named rows."""
-        return Allowed(self.items, self.excluded.take(rows))
-
-    def without(self, shown: Ragged) -> Allowed:
-        """Also exclude what each row has been given already."""
-        return Allowed(self.items, self.excluded.joined(shown))
 
 
 @dataclass(frozen=True)
@@ -116,6 +147,13 @@ class Ranking:
         """Nothing for anybody."""
         return cls(np.full((rows, k), -1, np.int32), np.full((rows, k), np.nan, np.float32))
 
+    @classmethod
+    def of_one(cls, items: Int32 | Int64, scores: Float32, k: int) -> Self:
+        """At most k items for one person."""
+        ranking = cls.empty(1, k)
+        ranking.items[0, : items.size], ranking.scores[0, : items.size] = items, scores
+        return ranking
+
 
 class Ranker(Protocol):
     """A fitted model: arrays and a `score`."""
@@ -132,10 +170,14 @@ class Ranker(Protocol):
         returns: (n, n_items) or (n, len(items)) float32
         """
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32 | None:
+    def opinion(self, queries: Queries) -> Opinion:
+        """What `score` says of the whole catalogue to the only query."""
+        return Whole(self.score(queries)[0])
+
+    def contributions(self, own: Interest, items: Int32) -> Float32 | None:
         """What each item of one history adds to the scores of `items`; None: not by history.
 
-        own: (1, n_items) interest with m entries     items: (k,) int32     returns: (m, k)
+        own: the only row, with m entries     items: (k,) int32     returns: (m, k)
         """
         del own, items
         return None
@@ -165,9 +207,9 @@ class Ranker(Protocol):
         items: (n, k) int32 as in a Ranking         returns: (n, k) int32
         """
         found = np.full(items.shape, -1, dtype=np.int32)
-        interest = queries.histories.interest()
+        interest = queries.histories.by_item
         for row in range(len(queries)):
-            own, shown = interest[row], np.flatnonzero(items[row] >= 0)
+            own, shown = interest.row(row), np.flatnonzero(items[row] >= 0)
             parts = self.contributions(own, items[row, shown]) if own.nnz and shown.size else None
             if parts is None:
                 continue
@@ -184,40 +226,42 @@ class Ranker(Protocol):
 
     def top(self, queries: Queries, k: int, allowed: Allowed) -> Ranking:
         """The k best allowed items of each query, exactly; equal scores in catalogue order."""
-        indices = as_indices(allowed.items)
-        whole = not isinstance(allowed.items, slice) and indices.size > _GATHER_BELOW
-        score = self.scorer(queries, None if whole else allowed.items)
-        excluded = _places(allowed.excluded, indices)
+        items, open_ = allowed.narrowed()
+        width = sized(items)
+        whole = not isinstance(items, slice) and width > GATHER_BELOW
+        score = self.scorer(queries, None if whole else items)
+        excluded = cells(allowed.excluded, items)
+        if len(queries) == 1:
+            own = (score(slice(None))[:, items] if whole else score(slice(None)))[0]
+            places = best(own, k, excluded, open_)
+            return Ranking.of_one(items_at(items, places), own[places], k)
         ranking = Ranking.empty(len(queries), k)
 
         def one(start: int) -> None:
             rows = slice(start, start + _ROWS)
-            scores = score(rows)[:, indices] if whole else score(rows)
-            begin, end = np.searchsorted(excluded, [start * indices.size, rows.stop * indices.size])
-            chosen = best_of_rows(scores, k, excluded[begin:end] - start * indices.size)
+            scores = score(rows)[:, items] if whole else score(rows)
+            begin, end = np.searchsorted(excluded, [start * width, rows.stop * width])
+            chosen = best_of_rows(scores, k, excluded[begin:end] - start * width, open_)
             row, place = np.nonzero(chosen >= 0)
-            ranking.items[start + row, place] = indices[chosen[row, place]]
+            ranking.items[start + row, place] = items_at(items, chosen[row, place])
             ranking.scores[start + row, place] = scores[row, chosen[row, place]]
 
         each(one, range(0, len(queries), _ROWS))
         return ranking
 
 
+class SparseRanker(Ranker, Protocol):
+    """A ranker that speaks of a few items only: to one who asks it says no more than these."""
+
+    def opinion(self, queries: Queries) -> Few:
+        """As of every ranker."""
+        ...
+
+    def top(self, queries: Queries, k: int, allowed: Allowed) -> Ranking:
+        """As of every ranker."""
+        if len(queries) != 1:
+            return super().top(queries, k, allowed)
+        return Ranking.of_one(*self.opinion(queries).top(k, allowed), k)
+
+
 _ROWS = 64  # queries whose scores lie in cache at once
-_GATHER_BELOW = 4096  # fewer items: score only these; more: score all, then choose (it is cheaper)
-
-
-def as_indices(items: Items) -> Int32:
-    """`items` as sorted indices."""
-    if isinstance(items, slice):
-        return np.arange(items.start, items.stop, dtype=np.int32)
-    return items
-
-
-def _places(excluded: Ragged, indices: Int32) -> Int64:
-    """(m,) sorted, row * len(indices) + place in `indices` of what is excluded."""
-    if not excluded.values.size or not indices.size:
-        return np.empty(0, np.int64)
-    place = np.minimum(np.searchsorted(indices, excluded.values), indices.size - 1)
-    found = indices[place] == excluded.values
-    return np.sort((row_numbers(excluded.indptr) * indices.size + place)[found])

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
 from features.live import Trails
 from features.training_options import RankerName
-from features.types import Bool, Float32, Int32, Int64
+from features.types import Bool, Float32, Int32, Int64, Interest, row_numbers
 from training.rankers.base import Allowed, Items, Queries, Ranker, Ranking, as_indices
 from training.rankers.blend_features import ItemSide, Scored, rows_of
 from training.rankers.onnx_model import OnnxModel
@@ -75,8 +74,8 @@ class BlendRanker(Ranker):
         found = np.full((len(queries), len(wanted)), np.nan, dtype=np.float32)
         for part in parts_of(len(queries)):
             view = queries.take(part)
-            scored = self.scored(view)
-            some = opinions(scored)[:, wanted] & asked(view)[:, None]
+            scored, speak = self.scored(view), asked(view)
+            some = [speaks(scored, row, wanted) & speak[row] for row in range(len(part))]
             row, place = np.nonzero(some)
             if row.size:
                 found[part[row], place] = self._judged(view, scored, row, wanted[place])
@@ -110,7 +109,7 @@ class BlendRanker(Ranker):
                 found = np.where(open_, told, found)
         return found
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32 | None:
+    def contributions(self, own: Interest, items: Int32) -> Float32 | None:
         """Not by history: a forest has no parts."""
         del own, items
         return None
@@ -136,26 +135,31 @@ def score_all(
     rankers: Mapping[RankerName, Ranker], inputs: Sequence[RankerName], queries: Queries
 ) -> list[Scored]:
     """The scores of every input in order; one that is not there has no opinion."""
-    shape = (len(queries), queries.histories.n_items)
-    silent = np.broadcast_to(np.float32(np.nan), shape)
     return [
-        Scored.of(rankers[name].score(queries) if name in rankers else silent) for name in inputs
+        _scored(rankers[name], queries) if name in rankers else Scored.silent(len(queries))
+        for name in inputs
     ]
 
 
-def opinions(scored: Sequence[Scored]) -> Bool:
-    """(n, n_items) bool: has any input an opinion?"""
-    found = ~np.isnan(scored[0].scores)
-    for one in scored[1:]:
-        found |= ~np.isnan(one.scores)
+def _scored(ranker: Ranker, queries: Queries) -> Scored:
+    if len(queries) == 1:
+        return Scored([ranker.opinion(queries)])
+    return Scored.of(ranker.score(queries))
+
+
+def speaks(scored: Sequence[Scored], row: int, items: Int32) -> Bool:
+    """(m,) has any input an opinion on the item, for this query?"""
+    found = np.zeros(items.size, np.bool_)
+    for one in scored:
+        found |= ~np.isnan(one.opinions[row].at(items))
     return found
 
 
 def asked(queries: Queries) -> Bool:
     """(n,) bool: is there anything to be personal about?"""
-    interest = queries.histories.interest()
-    liked = np.asarray((interest > 0).sum(axis=1)).ravel() > 0  # not a number is not above 0
-    return np.asarray(liked | (np.diff(queries.declared.indptr) > 0))
+    interest = queries.histories.by_item
+    liked = np.bincount(row_numbers(interest.indptr)[interest.data > 0], minlength=len(queries))
+    return np.asarray((liked > 0) | (np.diff(queries.declared.indptr) > 0))
 
 
 def candidates(
@@ -165,22 +169,18 @@ def candidates(
 
     Few allowed items are all of them candidates.
     """
-    indices = as_indices(allowed.items)
-    rows, items = [], []
-    speak = asked(queries)
-    some = opinions(scored) if indices.size <= 2 * most else None
-    for row in np.flatnonzero(speak).tolist():
-        excluded = allowed.excluded.row(row)
-        free = indices if not excluded.size else indices[~np.isin(indices, excluded)]
-        if some is not None:
-            chosen = free[some[row, free]]
+    few = allowed.indices() if allowed.count() <= 2 * most else None
+    rows, items = [np.empty(0, np.int64)], [np.empty(0, np.int32)]
+    for row in np.flatnonzero(asked(queries)).tolist():
+        own = allowed.take(np.array([row])) if len(queries) > 1 else allowed
+        if few is not None:
+            free = few[own.among(few)]
+            chosen = free[speaks(scored, row, free)]
         else:
-            own = (free[best(one.scores[row, free], most)] for one in scored)
-            chosen = np.unique(np.concatenate(list(own)))
+            best = [one.opinions[row].top(most, own)[0] for one in scored]
+            chosen = np.unique(np.concatenate(best))
         rows.append(np.full(chosen.size, row, dtype=np.int64))
-        items.append(chosen.astype(np.int32))
-    if not rows:
-        return np.empty(0, np.int64), np.empty(0, np.int32)
+        items.append(chosen)
     return np.concatenate(rows), np.concatenate(items)
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from features.live import Counters, Trails
-from features.types import DAY_US, Float32, Float64, Int8, Int32, Int64, row_numbers
+from features.types import DAY_US, Float32, Float64, Int8, Int32, Int64, row_numbers, summed
 from training.item_facts import UNBORN
 from training.rankers.base import Queries
+from training.rankers.opinion import Few, Opinion, Whole
+from training.rankers.sparse import sums_at
 
 MISSING = np.float32(-99)  # LightGBM's own way with NaN does not survive as a graph
 DEPTH = 200  # places of each input that are told apart
@@ -70,53 +71,51 @@ class ItemSide:
         unborn = new & (self.born_us[trails.items] == UNBORN)
         np.minimum.at(self.born_us, trails.items[unborn], trails.occurred_us[unborn])
 
-    @cached_property
-    def groups(self) -> list[sp.csr_matrix]:
-        """Items by category, branch and brand: (n_items, n_groups) with a 1 each, where known."""
-        found = []
-        for codes in (self.category, self.branch, self.brands):
-            known = codes >= 0
-            indptr = np.concatenate([[0], np.cumsum(known)])
-            ones = np.ones(int(indptr[-1]), dtype=np.float32)
-            width = int(codes.max(initial=-1)) + 1
-            found.append(sp.csr_matrix((ones, codes[known], indptr), shape=(len(codes), width)))
-        return found
-
 
 @dataclass(frozen=True)
 class Scored:
-    """One input's scores of the whole catalogue, and the places that they amount to.
+    """What one input says to each query, and the places that it amounts to. opinions: n of them."""
 
-    scores: (n, n_items) float32, NaN no opinion        best: (n, d) float32, highest first
-    """
-
-    scores: Float32
-    best: Float32
+    opinions: Sequence[Opinion]
 
     @classmethod
     def of(cls, scores: Float32) -> Scored:
-        """Sort the best of each row."""
-        known = np.where(np.isnan(scores), -np.inf, scores)
-        depth = min(DEPTH, scores.shape[1])
-        top = -np.partition(-known, depth - 1, axis=1)[:, :depth]
-        return cls(scores, -np.sort(-top, axis=1))
+        """From scores of the whole catalogue, (n, n_items) float32, NaN no opinion."""
+        return cls([Whole(row) for row in scores])
 
-    def columns(self, rows: Int64, items: Int32) -> list[Float32]:
-        """Score, distance to the best in units of the best few's spread, and place."""
-        own = self.scores[rows, items]
-        first = self.best[:, 0]
-        last = np.where(np.isfinite(self.best), self.best, np.inf).min(axis=1)
-        with np.errstate(invalid="ignore"):
-            spread = np.maximum(first - last, 1e-9)
-            gap = np.clip((own - first[rows]) / spread[rows], -5, 0)
-        place = np.full(len(rows), DEPTH + 1, dtype=np.float32)
-        near = _TOLERANCE * np.abs(np.where(np.isfinite(first), first, 0))
-        bounds = np.searchsorted(rows, np.arange(len(self.scores) + 1))
+    @classmethod
+    def silent(cls, queries: int) -> Scored:
+        """No opinion on anything."""
+        return cls([Few.nothing()] * queries)
+
+    def columns(self, rows: Int64, items: Int32) -> Float32:
+        """(3, m) score, distance to the best in units of the best few's spread, and place."""
+        if len(self.opinions) == 1:
+            return _placed(self.opinions[0], items)
+        found = np.full((3, len(rows)), np.nan, dtype=np.float32)
+        bounds = np.searchsorted(rows, np.arange(len(self.opinions) + 1))
         for row in np.unique(rows).tolist():
             here = slice(bounds[row], bounds[row + 1])
-            place[here] = np.searchsorted(-self.best[row], -(own[here] + near[row])) + 1
-        place[np.isnan(own)] = DEPTH + 1
-        return [_filled(own), _filled(gap), place]
+            found[:, here] = _placed(self.opinions[row], items[here])
+        return found
+
+
+def _placed(opinion: Opinion, items: Int32) -> Float32:
+    """`Scored.columns` of one query."""
+    found = np.full((3, items.size), np.nan, dtype=np.float32)
+    found[2] = DEPTH + 1
+    best = opinion.best(DEPTH)
+    if not best.size:
+        return found
+    own = opinion.at(items)
+    known = np.flatnonzero(own == own)  # not NaN
+    own = own[known]
+    spread = max(best[0] - best[-1], np.float32(1e-9))
+    found[0, known] = own
+    found[1, known] = np.minimum(np.maximum((own - best[0]) / spread, -5), 0)
+    near = np.float32(_TOLERANCE) * abs(best[0])
+    found[2, known] = np.searchsorted(-best, -(own + near)) + 1
+    return found
 
 
 WINDOWS_DAYS = (0.02, 0.125, 1.0, 7.0, 30.0, 365.0)  # half-lives of the counters
@@ -149,30 +148,32 @@ def rows_of(
     places: (m,) where it stood when it was shown, from 1; None: all alike, as when serving
     """
     about = _About(queries, side)
-    columns = [column for one in scored for column in one.columns(rows, items)]
-    columns += _item_columns(queries, side, rows, items)
-    columns += [_filled(column)[rows] for column in about.person()]
-    columns += [_filled(column) for column in about.fit(rows, items)]
-    columns.append(np.full(len(rows), MISSING) if places is None else _filled(places))
-    return np.stack([column.astype(np.float32) for column in columns], axis=1)
+    columns = np.concatenate([
+        *(one.columns(rows, items) for one in scored),
+        _item_columns(queries, side, rows, items),
+        about.person()[:, rows],
+        about.fit(rows, items),
+        np.full((1, len(rows)), np.nan) if places is None else places[None],
+    ], dtype=np.float32, casting="same_kind")  # fmt: skip
+    columns[~np.isfinite(columns)] = MISSING
+    return np.ascontiguousarray(columns.T)
 
 
-def _item_columns(queries: Queries, side: ItemSide, rows: Int64, items: Int32) -> list[Float32]:
-    counters = side.counters
+def _item_columns(queries: Queries, side: ItemSide, rows: Int64, items: Int32) -> Float64:
+    """(windows + len(_ITEM), m) what is true of the item, whoever asks."""
+    counters, now_us, born_us = side.counters, queries.now_us[rows], side.born_us[items]
     # counters that take no events in say what was wanted when they stood still, not nothing
     stopped = max(counters.landmark_us, int(counters.newest_us[0]))
-    read_us = queries.now_us if side.live else np.minimum(queries.now_us, stopped)
-    passed = (read_us[rows] - counters.landmark_us) / DAY_US
+    read_us = now_us if side.live else np.minimum(now_us, stopped)
+    passed = (read_us - counters.landmark_us) / DAY_US
     logs = counters.sums[:, items] - passed / counters.half_life_days[:, None]
     counts = np.log1p(np.exp2(logs))
-    live = np.full(len(rows), float(side.live))
-    age = np.maximum(queries.now_us[rows] - side.born_us[items], 0) / DAY_US
-    age = np.where(side.born_us[items] > queries.now_us[rows], np.nan, age)
-    rise = counts[0] - counts[-1]
-    kinds = side.kinds[items].astype(np.float32)
-    found = [*counts, live, rise, side.season[items], np.log1p(age), kinds,
-             side.log_price[items], side.price_relative[items]]  # fmt: skip
-    return [_filled(column) for column in found]
+    age = np.where(born_us > now_us, np.nan, np.log1p(np.maximum(now_us - born_us, 0) / DAY_US))
+    rest = [
+        np.full(len(rows), float(side.live)), counts[0] - counts[-1], side.season[items], age,
+        side.kinds[items], side.log_price[items], side.price_relative[items],
+    ]  # fmt: skip
+    return np.concatenate([counts, rest])
 
 
 @dataclass(frozen=True)
@@ -184,53 +185,63 @@ class _About:
 
     @cached_property
     def row(self) -> Int64:
+        """(m,) the query of every event."""
         return row_numbers(self.queries.histories.indptr)
 
     @cached_property
-    def interest(self) -> sp.csr_matrix:
-        return self.queries.histories.interest()
+    def interest(self) -> tuple[Int64, Int32, Float32]:
+        """(k,) query, item and how much, of all distinct items of interest."""
+        own = self.queries.histories.by_item
+        return row_numbers(own.indptr), own.indices, own.data
 
     @cached_property
     def usual_price(self) -> Float64:
         """(n,) log price that a person's interest is at, on average; NaN unknown."""
-        known = ~np.isnan(self.side.log_price)
-        prices = np.where(known, self.side.log_price, 0)
-        weight = self.interest @ known.astype(np.float64)
+        rows, items, amounts = self.interest
+        prices = self.side.log_price[items].astype(np.float64)
+        known = ~np.isnan(prices)
+        rows, amounts, prices = rows[known], amounts[known], prices[known]
+        weight = np.bincount(rows, amounts, len(self.queries))
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(weight > 0, (self.interest @ prices) / weight, np.nan)
+            mean = np.bincount(rows, amounts * prices, len(self.queries)) / weight
+        return np.where(weight > 0, mean, np.nan)
 
-    def person(self) -> list[Float64]:
-        """(n,) columns, as in _PERSON."""
+    def person(self) -> Float64:
+        """(len(_PERSON), n) what is true of the person, whatever the item."""
         history, n = self.queries.histories, len(self.queries)
         events = np.diff(history.indptr).astype(np.float64)
-        different = np.diff(self.interest.indptr).astype(np.float64)
+        different = np.bincount(self.interest[0], minlength=n).astype(np.float64)
         last, first = np.full(n, np.nan), np.full(n, np.nan)
         some = events > 0
         last[some] = history.ages_days[history.indptr[1:][some] - 1]
         first[some] = history.ages_days[history.indptr[:-1][some]]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            per_event = np.where(some, different / events, np.nan)
+        per_event = np.divide(different, events, out=np.full(n, np.nan), where=some)
         session = np.maximum(events - self.queries.session_start, 0)
-        return [
+        return np.stack([
             np.log1p(events), np.log1p(different), per_event, np.log1p(last), np.log1p(first),
-            session, self.queries.stage.astype(np.float64), self.usual_price,
-        ]  # fmt: skip
+            session, self.queries.stage, self.usual_price,
+        ])  # fmt: skip
 
-    def fit(self, rows: Int64, items: Int32) -> list[Float64]:
-        """(m,) columns, as in _BOTH."""
-        found = [*self._before(rows, items)]
-        total = np.maximum(np.asarray(self.interest.sum(axis=1)).ravel(), 1e-9)
+    def fit(self, rows: Int64, items: Int32) -> Float64:
+        """(len(_BOTH), m) what is true of person and item together."""
         codes = (self.side.category, self.side.branch, self.side.brands)
-        for group, code in zip(self.side.groups, codes, strict=True):
-            own, known = code[items], code[items] >= 0
-            share = np.full(len(items), np.nan)
-            if known.any():
-                sums = sp.csr_matrix(self.interest @ group)
-                share[known] = np.asarray(sums[rows[known], own[known]]).ravel()
-                share[known] /= total[rows[known]]
-            found.append(share)
-        found.append(np.abs(self.side.log_price[items] - self.usual_price[rows]))
-        return found
+        price = np.abs(self.side.log_price[items] - self.usual_price[rows])
+        shares = [self._share(one, rows, items) for one in codes]
+        return np.stack([*self._before(rows, items), *shares, price])
+
+    def _share(self, codes: Int32, rows: Int64, items: Int32) -> Float64:
+        """(m,) how much of the person's interest is in items of the same code; NaN unknown."""
+        of, liked, amounts = self.interest
+        own, other = codes[items], codes[liked]
+        width = int(max(own.max(initial=0), other.max(initial=0))) + 2
+        sums = sums_at(of * width + other, amounts, rows * width + own)
+        return np.where(own >= 0, sums / self.total[rows], np.nan)
+
+    @cached_property
+    def total(self) -> Float64:
+        """(n,) a person's interest in everything."""
+        of, _, amounts = self.interest
+        return np.maximum(np.bincount(of, amounts, len(self.queries)), 1e-9)
 
     def _before(self, rows: Int64, items: Int32) -> list[Float64]:
         """How often the person had to do with the item, when last, and whether just now."""
@@ -238,8 +249,9 @@ class _About:
         if not history.items.size:
             return [np.zeros(len(rows)), np.full(len(rows), np.nan), np.zeros(len(rows))]
         keys = self.row * history.n_items + history.items
-        different, newest, times = np.unique(keys[::-1], return_index=True, return_counts=True)
-        newest = keys.size - 1 - newest  # entries are in time order: the last is the newest
+        order = np.argsort(keys, kind="stable")  # of each pair in time order: the last is newest
+        different, times = summed(keys, np.ones(keys.size))
+        newest = order[np.cumsum(times).astype(np.int64) - 1]
         wanted = rows * history.n_items + items
         place = np.minimum(np.searchsorted(different, wanted), different.size - 1)
         there = different[place] == wanted
@@ -251,8 +263,3 @@ class _About:
             np.where(there, np.log1p(history.ages_days[entry]), np.nan),
             (there & session).astype(np.float64),
         ]
-
-
-def _filled(column: Float32 | Float64) -> Float32:
-    found: Float32 = np.where(np.isfinite(column), column, MISSING).astype(np.float32)
-    return found

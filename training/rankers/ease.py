@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
-from features.types import Float32, Int32
+from features.types import Float32, Int32, Interest
 from training.rankers.base import Items, Queries, Ranker
 
 
@@ -28,15 +27,26 @@ class EaseRanker(Ranker):
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """The weights of the history's items, summed."""
-        own = queries.histories.interest()[:, self.kept]
-        own.data **= np.float32(self.power)
-        found = np.asarray(own @ self.weights, dtype=np.float32)
-        found[np.diff(own.indptr) == 0] = np.nan
+        if len(queries) == 1:
+            found = self._one(queries.histories.by_item)
+        else:
+            own = queries.histories.interest()[:, self.kept]
+            own.data **= np.float32(self.power)
+            found = np.asarray(own @ self.weights, dtype=np.float32)
+            found[np.diff(own.indptr) == 0] = np.nan
         scores = np.full((len(queries), queries.histories.n_items), np.nan, dtype=np.float32)
         scores[:, self.kept] = found
         return scores if items is None else scores[:, items]
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
+    def _one(self, own: Interest) -> Float32:
+        """(1, n_kept) as `score`, of the only query."""
+        places, known = self._places(own.indices)
+        amounts = own.data[known] ** np.float32(self.power)
+        if not amounts.size:
+            return np.full((1, self.kept.size), np.nan, dtype=np.float32)
+        return np.asarray(amounts[None] @ self.weights[places[known]], dtype=np.float32)
+
+    def contributions(self, own: Interest, items: Int32) -> Float32:
         """What each item of the history adds; 0 from and to an item that is not kept."""
         (rows, from_kept), (columns, to_kept) = self._places(own.indices), self._places(items)
         parts = self.weights[np.ix_(rows, columns)] * (own.data**self.power)[:, None]

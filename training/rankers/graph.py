@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import scipy.sparse as sp
 
-from features.types import Bool, Float32, Int32
+from features.types import Bool, Float32, Int32, Interest
 from training.rankers.base import Items, Queries, Ranker
+from training.rankers.sparse import cells_of
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class GraphRanker(Ranker):
         scores[:, ~self._touched[chosen]] = np.nan
         return scores
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
+    def contributions(self, own: Interest, items: Int32) -> Float32:
         """What each item of the history passes on to the shown ones."""
-        near = self.linear[own.indices][:, items].toarray()
+        near = cells_of(self.linear, own.indices, items)
         parts: Float32 = (near + self.begin[own.indices] @ self.end[items].T) * own.data[:, None]
         return parts
 
-    @property
+    @cached_property
     def _touched(self) -> Bool:
         return np.diff(self.linear.indptr) > 0

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import scipy.sparse as sp
 
-from features.types import Float32, Int32, Int64
+from features.types import Float32, Int32, Int64, Interest
 from training.rankers.cores import each
 
 _BLOCK = 1 << 18  # floats of gathered factors at once: they stay in a core's cache
@@ -33,7 +33,7 @@ def diagonal(factors: Float32) -> tuple[Float32, Float32]:
     return axes[:, ::-1].astype(np.float32), np.maximum(strength[::-1], 0).astype(np.float32)
 
 
-def blocks(weights: sp.csr_matrix, width: int) -> Iterator[Int64]:
+def blocks(weights: sp.csr_matrix | Interest, width: int) -> Iterator[Int64]:
     """Rows that have entries, of similar length, so many that cache holds `width` floats of each.
 
     width: floats per entry
@@ -50,7 +50,7 @@ def blocks(weights: sp.csr_matrix, width: int) -> Iterator[Int64]:
         start = end
 
 
-def padded(weights: sp.csr_matrix, rows: Int64) -> tuple[Int32, Float32]:
+def padded(weights: sp.csr_matrix | Interest, rows: Int64) -> tuple[Int32, Float32]:
     """Columns and weights of `rows` (b,), both (b, longest); beyond a row's end the weight is 0.
 
     Every one of the rows must have an entry.
@@ -64,12 +64,14 @@ def padded(weights: sp.csr_matrix, rows: Int64) -> tuple[Int32, Float32]:
     return weights.indices[taken], own
 
 
-def solve(weights: sp.csr_matrix, factors: Float32, ridge: Float32) -> Float32:
+def solve(weights: sp.csr_matrix | Interest, factors: Float32, ridge: Float32) -> Float32:
     """(n, f) float32: each row's x, exactly; 0 for rows that want nothing.
 
     weights: (n, columns) CSR float32      factors: (columns, f) float32, turned
     ridge:   (n, f) float32, the diagonal of Y'Y + penalty I, above 0
     """
+    if len(ridge) == 1:
+        return _one(weights.data, factors.take(weights.indices, axis=0), ridge)
     found = np.zeros_like(ridge)
 
     def one(rows: Int64) -> None:
@@ -79,6 +81,32 @@ def solve(weights: sp.csr_matrix, factors: Float32, ridge: Float32) -> Float32:
 
     each(one, blocks(weights, factors.shape[1]))
     return found
+
+
+def _one(weights: Float32, factors: Float32, ridge: Float32) -> Float32:
+    """The only row. weights: (w,)     factors: (w, f)     ridge: (1, f)     returns: (1, f)"""
+    if not weights.size:
+        return np.zeros_like(ridge)
+    way = _few if len(factors) < factors.shape[1] else _many
+    return way(weights[None], factors[None], ridge)
+
+
+def parts(weights: Float32, factors: Float32, ridge: Float32, others: Float32) -> Float32:
+    """(w, k) what each entry of a row, all wanted, adds to the products of its x with `others`.
+
+    With A the system of the row, an entry's part is y_i' A^-1 w_h y_h (Hu, Koren & Volinsky 2008,
+    sec. 5). For few entries that is, by the Woodbury identity, (I + W K)^-1 W Y D^-1 y_i (`_few`).
+
+    weights: (w,)     factors: (w, f)     ridge: (f,)     others: (k, f), the y_i
+    """
+    if len(factors) >= factors.shape[1]:
+        whole = np.diag(ridge) + (factors.T * weights) @ factors
+        return np.asarray((factors @ np.linalg.solve(whole, others.T)) * weights[:, None])
+    scaled = factors / ridge
+    system, own = weights[:, None] * (scaled @ factors.T), np.arange(weights.size)
+    system[own, own] += 1
+    found = np.linalg.solve(system, weights[:, None] * (scaled @ others.T))
+    return np.asarray(found, dtype=np.float32)
 
 
 def _few(weights: Float32, factors: Float32, ridge: Float32) -> Float32:

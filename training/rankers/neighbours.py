@@ -8,12 +8,14 @@ from typing import ClassVar
 import numpy as np
 import scipy.sparse as sp
 
-from features.types import Float32, Int32
-from training.rankers.base import Items, Queries, Ranker
+from features.types import Float32, Int32, Interest
+from training.rankers.base import Items, Queries, SparseRanker
+from training.rankers.opinion import Few
+from training.rankers.sparse import cells_of, mixed
 
 
 @dataclass(frozen=True)
-class NeighboursRanker(Ranker):
+class NeighboursRanker(SparseRanker):
     """Item neighbours (Sarwar, Karypis, Konstan & Riedl 2001), however they were weighted.
 
     similarity: (n_items, n_items) CSR float32; row i has the neighbours of item i
@@ -29,7 +31,10 @@ class NeighboursRanker(Ranker):
         scores = scores if items is None else scores[:, items]
         return np.where(scores > 0, scores, np.float32(np.nan))
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
+    def opinion(self, queries: Queries) -> Few:
+        """As `score`."""
+        return mixed(queries.histories.by_item, self.similarity)
+
+    def contributions(self, own: Interest, items: Int32) -> Float32:
         """Interest in each history item times its similarity to the shown ones."""
-        parts: Float32 = self.similarity[own.indices][:, items].toarray() * own.data[:, None]
-        return parts
+        return cells_of(self.similarity, own.indices, items) * own.data[:, None]

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from features.types import Bool, Float32, Float64, Histories, Int64, row_numbers
-from training.rankers.base import Items, Queries, Ranker
+from training.rankers.base import Items, Queries, SparseRanker
+from training.rankers.opinion import Few
 
 ONE_VISIT_DAYS = 0.5  # purchases of an item that are closer than this are one
 SHAPE = 1.0  # of the prior of a person's rate: as much as one repurchase says
@@ -16,7 +17,7 @@ EDGES = np.concatenate([np.zeros(1), 2.0 ** np.arange(-6, 3.1, 0.5)])  # of the 
 
 
 @dataclass(frozen=True)
-class RepeatRanker(Ranker):
+class RepeatRanker(SparseRanker):
     """A Poisson-Gamma model with a due curve (after Bhagat et al. 2018, "Buy It Again").
 
     rates: (n_items,) float32, repurchases a day by who has the item
@@ -38,17 +39,25 @@ class RepeatRanker(Ranker):
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """Repurchases to be expected a day; no opinion on what the person never had."""
-        n_items = self.rates.size
-        scores = np.full((len(queries), n_items), np.nan, dtype=np.float32)
-        bought = purchases(queries.histories, self.had)
-        newest = np.flatnonzero(bought.newest)
-        person, item = np.divmod(bought.pairs[newest], queries.histories.n_items)
-        first, age = bought.first_days[newest], bought.age_days[newest]
-        shape, days = posterior(bought.before[newest], first - age, self.rates[item])
-        expected = shape / (days + age)
-        curve = np.interp(waited(shape, days, age), _middles(), self.due)
-        scores[person, item] = expected * curve
+        scores = np.full((len(queries), self.rates.size), np.nan, dtype=np.float32)
+        pairs, expected = self._expected(queries.histories)
+        scores[np.divmod(pairs, queries.histories.n_items)] = expected
         return scores if items is None else scores[:, items]
+
+    def opinion(self, queries: Queries) -> Few:
+        """As `score`."""
+        items, expected = self._expected(queries.histories)
+        return Few(items.astype(np.int32), expected.astype(np.float32))
+
+    def _expected(self, histories: Histories) -> tuple[Int64, Float64]:
+        """(m,) person * n_items + item, ascending, of all that people have; (m,) its score."""
+        bought = purchases(histories, self.had)
+        newest = np.flatnonzero(bought.newest)
+        pairs, rates = bought.pairs[newest], self.rates[bought.pairs[newest] % histories.n_items]
+        first, age = bought.first_days[newest], bought.age_days[newest]
+        shape, days = posterior(bought.before[newest], first - age, rates)
+        curve = np.interp(waited(shape, days, age), _MIDDLES, self.due)
+        return pairs, shape / (days + age) * curve
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,4 @@ def waited(shape: Float64, days: Float64, since: Float64) -> Float64:
     return np.asarray(shape * np.log1p(since / days))
 
 
-def _middles() -> Float64:
-    """(b,) where the bins of the due curve lie."""
-    return np.append((EDGES[1:] + EDGES[:-1]) / 2, EDGES[-1])
+_MIDDLES = np.append((EDGES[1:] + EDGES[:-1]) / 2, EDGES[-1])  # where the bins of `due` lie

@@ -28,6 +28,9 @@ class SegmentPopularityRanker(Ranker):
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """The row of who asks' segment; no opinion on people in none."""
         shares = self.shares if items is None else self.shares[:, items]
+        if len(queries) == 1 and queries.segment[0] >= 0:
+            one: Float32 = shares[queries.segment[0]][None]  # nothing is copied
+            return one
         scores = shares[np.maximum(queries.segment, 0)]
         scores[queries.segment < 0] = np.nan
         return scores

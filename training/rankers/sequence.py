@@ -39,17 +39,23 @@ class SequenceRanker(Ranker):
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """State times item vector; no opinion on items or people that nothing is known of."""
-        read = reading(queries.histories, self.touched).last(self.length)
         vectors = self.item_vectors if items is None else self.item_vectors[items]
         touched = self.touched if items is None else self.touched[items]
-        scores: Float32 = self._states(read) @ vectors.T
-        scores[read.lengths == 0] = np.nan
+        people = self.people(queries)
+        scores: Float32 = people @ vectors.T
+        scores[~people.any(axis=1)] = np.nan
         if not touched.all():
             scores[:, ~touched] = np.nan
         return scores
 
-    def _states(self, read: Reading) -> Float32:
+    @property
+    def item_factors(self) -> Float32:
+        """(n_items, factors) float32: what `people` are multiplied with."""
+        return self.item_vectors
+
+    def people(self, queries: Queries) -> Float32:
         """(n, factors) float32, where each history leads; zeros for an empty one."""
+        read = reading(queries.histories, self.touched).last(self.length)
         states = np.zeros((len(read.lengths), self.item_vectors.shape[1]), dtype=np.float32)
         for rows, items, gaps in read.batches():
             states[rows] = self.reader.run(

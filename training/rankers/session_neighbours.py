@@ -6,15 +6,26 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import scipy.sparse as sp
 
-from features.types import Float32, Float64, Histories, Int32, Int64, Ragged, gather, row_numbers
-from training.rankers.base import Items, Queries, Ranker
+from features.types import (
+    Float32,
+    Float64,
+    Histories,
+    Int32,
+    Int64,
+    Interest,
+    Ragged,
+    gather,
+    row_numbers,
+)
+from training.rankers.base import Items, Queries, SparseRanker
+from training.rankers.opinion import Few
+from training.rankers.sparse import cells_of, few
 from training.rankers.topk import best
 
 
 @dataclass(frozen=True)
-class SessionNeighboursRanker(Ranker):
+class SessionNeighboursRanker(SparseRanker):
     """V-SKNN (Ludewig & Jannach 2018; Ludewig, Mauro, Latifi & Jannach 2021), in arrays.
 
     sessions: (S rows) the distinct items of each past session, oldest session first
@@ -43,26 +54,25 @@ class SessionNeighboursRanker(Ranker):
 
     def score(self, queries: Queries, items: Items | None = None) -> Float32:
         """Votes of the nearest sessions; no opinion on what none of them holds."""
-        present = self._present(queries).interest()
+        present = self._present(queries).by_item
         wanted = slice(None) if items is None else items
-        scores = np.empty((len(queries), self.rarity[wanted].size), dtype=np.float32)
+        scores = np.full((len(queries), self.rarity.size), np.nan, dtype=np.float32)
         for row in range(len(queries)):
-            own = slice(present.indptr[row], present.indptr[row + 1])
-            nearest, votes = self._nearest(present.indices[own], present.data[own])
-            scores[row] = self._counted(nearest, votes)[wanted]
-        return np.where(scores > 0, scores, np.float32(np.nan))
+            voted = self._voted(present.row(row))
+            scores[row, voted.items] = voted.scores
+        return scores[:, wanted]
 
-    def contributions(self, own: sp.csr_matrix, items: Int32) -> Float32:
+    def opinion(self, queries: Queries) -> Few:
+        """As `score`."""
+        return self._voted(self._present(queries).by_item)
+
+    def contributions(self, own: Interest, items: Int32) -> Float32:
         """Each vote, shared out among the history items that made its session a neighbour."""
         nearest, votes = self._nearest(own.indices, own.data)
         held = self.sessions.take(nearest)
-        ones = np.ones(held.values.size, dtype=np.float32)
-        matrix = sp.csr_matrix(
-            (ones, held.values, held.indptr), shape=(nearest.size, self.rarity.size)
-        )
-        theirs = matrix[:, own.indices].toarray() * own.data
+        theirs = _there(held, own.indices) * own.data
         share = votes / np.maximum(theirs.sum(axis=1), np.finfo(np.float32).tiny)
-        parts = theirs.T @ (matrix[:, items].toarray() * share[:, None]) * self.rarity[items]
+        parts = theirs.T @ (_there(held, items) * share[:, None]) * self.rarity[items]
         return np.asarray(parts, dtype=np.float32)
 
     def anchors(self, queries: Queries, items: Int32) -> Int32:
@@ -95,10 +105,15 @@ class SessionNeighboursRanker(Ranker):
         nearest = best(votes.astype(np.float32), self.neighbours)
         return sessions[nearest], votes[nearest]
 
-    def _counted(self, sessions: Int64, votes: Float64) -> Float64:
-        """(n_items,) the votes for each item."""
+    def _voted(self, own: Interest) -> Few:
+        """The votes for each item that the nearest sessions hold."""
+        sessions, votes = self._nearest(own.indices, own.data)
         held = self.sessions.take(sessions)
-        counts = np.bincount(
-            held.values, np.repeat(votes, np.diff(held.indptr)), minlength=self.rarity.size
-        )
-        return np.asarray(counts * self.rarity)
+        amounts = np.repeat(votes, np.diff(held.indptr)) * self.rarity[held.values]
+        return few(held.values, amounts)
+
+
+def _there(held: Ragged, items: Int32) -> Float32:
+    """(len(held), len(items)) 1 where a row holds the item, else 0; no item twice."""
+    ones = np.ones(held.values.size, dtype=np.float32)
+    return cells_of(Interest(held.indptr, held.values, ones), np.arange(len(held)), items)

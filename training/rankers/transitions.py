@@ -7,16 +7,19 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from features.live import Trails, Transitions
+from features.live import Trails, Transitions, spread
 from features.types import Float32, Float64, Int32, Int64, row_numbers
-from training.rankers.base import Items, Queries, Ranker
+from training.rankers.allowed import holds
+from training.rankers.base import Items, Queries, SparseRanker
+from training.rankers.opinion import Few
+from training.rankers.sparse import few
 
 _LAST = 20  # items of a history that are looked at
 _PRIOR = 1.0  # pairs without a target that every item starts with: one pair alone is no proof
 
 
 @dataclass(frozen=True)
-class TransitionsRanker(Ranker):
+class TransitionsRanker(SparseRanker):
     """Weights what followed the last items of a history; a follower of it is live.
 
     The score of j is the sum over the history's last items i of
@@ -48,15 +51,21 @@ class TransitionsRanker(Ranker):
 
     def anchors(self, queries: Queries, items: Int32) -> Int32:
         """The item of the history that adds most to the score of each shown one."""
-        found = np.full(items.shape, -1, dtype=np.int32)
         rows, sources, targets, parts = self._parts(queries)
-        order = np.lexsort((parts, rows))  # where several lead to an item, the last stays
-        ends = np.searchsorted(rows[order], np.arange(len(queries) + 1))
-        for row in range(len(queries)):
-            own = order[ends[row] : ends[row + 1]]
-            led = dict(zip(targets[own].tolist(), sources[own].tolist(), strict=True))
-            found[row] = [led.get(item, -1) for item in items[row].tolist()]
-        return found
+        n_items = self.transitions.indptr.size - 1
+        cells, wanted = rows * n_items + targets, np.arange(len(queries))[:, None] * n_items + items
+        shown = np.flatnonzero(holds(np.sort(wanted, axis=None), cells))
+        order = shown[np.lexsort((parts[shown], cells[shown]))]  # of each cell the strongest last
+        place = np.searchsorted(cells[order], wanted, side="right") - 1
+        if not order.size:
+            return np.full(items.shape, -1, dtype=np.int32)
+        led = (place >= 0) & (cells[order[place]] == wanted) & (items >= 0)
+        return np.where(led, sources[order[place]], -1).astype(np.int32)
+
+    def opinion(self, queries: Queries) -> Few:
+        """As `score`."""
+        _, _, targets, parts = self._parts(queries)
+        return few(targets, parts)
 
     def follower(self, n_items: int) -> Self:
         """A copy that counts on, with room for `n_items` items."""
@@ -68,6 +77,12 @@ class TransitionsRanker(Ranker):
 
     def _parts(self, queries: Queries) -> tuple[Int64, Int32, Int32, Float64]:
         """Flat: (m,) row of the query, item of its history, what followed it, what that adds."""
+        if id(self) not in queries.worked_out:
+            queries.worked_out[id(self)] = self._work_out(queries)
+        found: tuple[Int64, Int32, Int32, Float64] = queries.worked_out[id(self)]
+        return found
+
+    def _work_out(self, queries: Queries) -> tuple[Int64, Int32, Int32, Float64]:
         rows, items, weights = last_items(queries, self.recency, self.earlier)
         moments = queries.now_us[rows]
         places, targets, sums = self.transitions.rows(items, moments)
@@ -75,8 +90,8 @@ class TransitionsRanker(Ranker):
         given = np.exp2(self.transitions.given.sums[0, items] - passed) + _PRIOR
         parts = (weights / given)[places] * sums
         if self.popularity_damping:
-            taken = np.exp2(self.transitions.taken.sums[0, targets] - passed[places]) + _PRIOR
-            parts /= taken**self.popularity_damping
+            taken = self.transitions.taken.sums[0, targets] - spread(passed, places)
+            parts /= (np.exp2(taken) + _PRIOR) ** self.popularity_damping
         return rows[places], items[places], targets, parts
 
 

@@ -1,0 +1,1 @@
+"""What the running service costs, remembers and knows: speed, memory, freshness, replay."""

@@ -1,0 +1,108 @@
+"""A decision as it is logged: who got what and why, under a pseudonym; imports little.
+
+The pseudonym is a keyed BLAKE2b (RFC 7693) of the marked name. Its key lies in a file of its own:
+whoever has the decisions alone cannot tell whose they are, and without the key nobody can.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+OPEN = ".open"  # the end of the name of a file that is still being written
+_SALT_BYTES = 32
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision; of its items parallel lists, in the order in which they were shown.
+
+    person:       pseudonym, "" for somebody without any id        at_us: since 1970 UTC
+    arms:         experiment -> arm        latency_us: from the request to the answer
+    positions:    from 1
+    propensities: chance with which the item stood there, None where that was not drawn
+    marks:        per item what the rules did, such as "pinned"
+    """
+
+    decision_id: str
+    at_us: int
+    person: str
+    placement: str
+    channel: str
+    decision: str
+    reason: str
+    rung: str
+    arms: dict[str, str] = {}
+    model_version: str
+    rules_version: str
+    latency_us: int
+    item_ids: list[str]
+    rungs: list[str]
+    rankers: list[str]
+    positions: list[int]
+    propensities: list[float | None] = []
+    marks: list[list[str]] = []
+
+
+class Torn(msgspec.Struct, frozen=True):
+    """A line that is no decision: the writer died, or the disk was full."""
+
+    file: Path
+    line: int  # from 1
+
+
+def salt(file: Path) -> bytes:
+    """The key of the pseudonyms; the first who asks makes it."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as handle:
+        handle.write(secrets.token_bytes(_SALT_BYTES))
+    try:
+        os.link(beside, file)  # not a rename: of two who make one, the first stays
+    except FileExistsError:
+        pass
+    finally:
+        beside.unlink()
+    return file.read_bytes()
+
+
+def pseudonym(key: bytes, name: str) -> str:
+    """What a marked name (`u:…`, `v:…`, `s:…`) is called in the decisions; 32 characters."""
+    return hashlib.blake2b(name.encode(), key=key, digest_size=16).hexdigest()
+
+
+def decision_files(directory: Path) -> list[Path]:
+    """All files of decisions, the oldest first; those that end in OPEN may still grow."""
+    found = [*directory.glob("*.jsonl"), *directory.glob(f"*.jsonl{OPEN}")]
+    return sorted(found, key=lambda file: file.name)
+
+
+def read_decisions(file: Path) -> Iterator[Decided | Torn]:
+    """The decisions of one file in their order; a line that cannot be read is said to be torn.
+
+    A file that has just been finished is read under its last name.
+    """
+    decoder = msgspec.json.Decoder(Decided)
+    with _opened(file) as lines:
+        for place, line in enumerate(lines, start=1):
+            try:
+                yield decoder.decode(line)
+            except msgspec.DecodeError:
+                yield Torn(file, place)
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except FileNotFoundError:
+        if file.suffix != OPEN:
+            raise
+        return file.with_suffix("").open("rb")

@@ -1,0 +1,182 @@
+"""The service's own records as tables that a build reads: what it was told, and what it showed.
+
+Everything comes out as Parquet with the contract's columns under `home.served`; it can be made
+again from `home.state` and `home.decisions`, and where nothing was recorded there is no file. What
+was shown is one event per item and decision, and needs a name for it: the first of the config's
+`impressions`. A decision has a pseudonym; whose it is, is told from the names that the state knows,
+and whoever it does not know, or has forgotten, stays a stranger: a session of that pseudonym.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features import contract
+from features.config import Config, ConfigError
+from features.decided import OPEN, Torn, decision_files, pseudonym, read_decisions
+from features.home import Home, written_beside
+
+MARK = "service:"  # before the name of a file, where others are the shop's
+STATE_VERSION = 1  # of the state's tables
+_VERSION = 1  # of how decisions become events
+_ROWS = 100_000  # rows of a batch
+_MARKS = {"u": "user_id", "v": "visitor_id", "s": "session_id"}
+_SHOWN = ("occurred_at", "event_type", "item_id", "user_id", "visitor_id", "session_id",
+          "channel", "placement", "decision_id", "position", "propensity", "event_id")  # fmt: skip
+_ARROW = {"id": pa.string(), "text": pa.string(), "time": pa.timestamp("us", "UTC"),
+          "number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}  # fmt: skip
+_TOLD = {  # table of the contract -> the columns that the state gives it, and how
+    "events": (
+        [c for c in contract.column_names("events") if c != "sequence"],
+        "SELECT occurred_us, {columns} FROM events ORDER BY seq",
+    ),
+    "identities": (
+        ["visitor_id", "user_id", "linked_at", "unlinked_at"],
+        "SELECT visitor_id, user_id, linked_us, unlinked_us FROM links ORDER BY 1, 2",
+    ),
+    "preferences": (
+        ["user_id", "visitor_id", "question", "answer", "answered_at"],
+        "SELECT CASE name LIKE 'u:%' WHEN 1 THEN substr(name, 3) END, CASE name LIKE 'v:%' WHEN 1 "
+        "THEN substr(name, 3) END, question, answer, answered_us FROM answers ORDER BY rowid",
+    ),
+    "customers": (  # who refuses under one name has refused
+        ["user_id", "consent_personalise"],
+        "SELECT coalesce(customer, substr(name, 3)) AS who, min(personalise) FROM names "
+        "WHERE personalise IS NOT NULL AND (name LIKE 'u:%' OR customer IS NOT NULL) "
+        "GROUP BY who ORDER BY who",
+    ),
+}
+_log = logging.getLogger("feeds.served")
+
+
+def tables(config: Config, home: Home) -> list[tuple[str, Path]]:
+    """The files to read beside the shop's own, each with its table of the contract.
+
+    Raises ConfigError for a state of another version.
+    """
+    found: list[tuple[str, Path]] = []
+    if "events" in config.sources.service and home.state.exists():
+        found += _told(home)
+    if "decisions" in config.sources.service and config.impressions:
+        found += [("events", file) for file in _shown(home, config.impressions[0])]
+    return found
+
+
+def _told(home: Home) -> Iterator[tuple[str, Path]]:
+    """A snapshot of every table of the state that has rows, all of one moment."""
+    with closing(_open(home.state)) as state:
+        state.execute("BEGIN")
+        for name, (columns, query) in _TOLD.items():
+            rest = ", ".join(columns[1:])
+            rows = state.execute(query.format(columns=rest))
+            file = home.served / f"{name}.parquet"
+            if _write(file, name, columns, rows):
+                yield name, file
+            else:
+                file.unlink(missing_ok=True)
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    state = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        version = state.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.Error as error:
+        state.close()
+        raise ConfigError(f"{file}: {error}; mend it, or set sources.service: []") from None
+    if version != STATE_VERSION:
+        state.close()
+        raise ConfigError(
+            f"{file} holds a state of version {version}, this program reads {STATE_VERSION}; "
+            "build with the program that serves, or set sources.service: []"
+        )
+    return state
+
+
+def _write(file: Path, table: str, columns: list[str], rows: sqlite3.Cursor) -> int:
+    """Write `rows` as the columns of the contract; says how many there were."""
+    kinds = {column.name: column.kind for column in contract.TABLES[table]}
+    schema = pa.schema([(name, _ARROW[kinds[name]]) for name in columns])
+    count = 0
+    with written_beside(file) as beside, pq.ParquetWriter(beside, schema) as writer:
+        while batch := rows.fetchmany(_ROWS):
+            values = zip(*batch, strict=True)
+            arrays = [_array(of, kind) for of, kind in zip(values, schema.types, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            count += len(batch)
+    return count
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_boolean(kind):
+        return pa.array([None if value is None else bool(value) for value in values], kind)
+    if pa.types.is_timestamp(kind):
+        return pa.array(values, pa.int64()).cast(kind)
+    return pa.array(values, kind)
+
+
+def _shown(home: Home, event_type: str) -> list[Path]:
+    """What was shown, a file per day of decisions; a day is written again only when it changed."""
+    files = decision_files(home.decisions)
+    if not files:
+        return []
+    names, forgotten = _known(home)
+    found = []
+    for day, group in groupby(files, key=lambda file: file.name[:8]):
+        own = list(group)
+        sizes = [(file.name.removesuffix(OPEN), file.stat().st_size) for file in own]
+        told = json.dumps([_VERSION, event_type, forgotten, sizes])
+        key = hashlib.sha256(told.encode()).hexdigest()[:16]
+        target = home.served / f"decisions-{day}-{key}.parquet"
+        if not target.exists():
+            with written_beside(target) as beside:
+                pq.write_table(_exposures(own, names, event_type), beside)
+        found.append(target)
+    for old in set(home.served.glob("decisions-*.parquet")) - set(found):
+        old.unlink()
+    return found
+
+
+def _known(home: Home) -> tuple[dict[str, str], list[str]]:
+    """Pseudonym -> marked name of everybody the state knows, and the names that it forgot."""
+    if not (home.state.exists() and home.salt.exists()):
+        return {}, []
+    with closing(_open(home.state)) as state:
+        forgotten = [row[0] for row in state.execute("SELECT name FROM forgotten ORDER BY name")]
+        names = [row[0] for row in state.execute("SELECT name FROM names")]
+    key, gone = home.salt.read_bytes(), set(forgotten)
+    return {pseudonym(key, name): name for name in names if name not in gone}, forgotten
+
+
+def _exposures(files: list[Path], names: dict[str, str], event_type: str) -> pa.Table:
+    """An event per shown item, in the order of the files."""
+    kinds = {column.name: _ARROW[column.kind] for column in contract.TABLES["events"]}
+    found: dict[str, list[Any]] = {name: [] for name in _SHOWN}
+    for one in (one for file in files for one in read_decisions(file)):
+        if isinstance(one, Torn):
+            _log.warning("%s:%d: no decision; left out", one.file, one.line)
+            continue
+        stranger = one.person or one.decision_id
+        mark, who_id = names.get(one.person, f"s:{stranger}").split(":", 1)
+        who = {column: who_id if mark == m else None for m, column in _MARKS.items()}
+        chances = one.propensities or [None] * len(one.item_ids)
+        for item, place, chance in zip(one.item_ids, one.positions, chances, strict=True):
+            row = {
+                "occurred_at": one.at_us, "event_type": event_type, "item_id": item, **who,
+                "channel": one.channel, "placement": one.placement,
+                "decision_id": one.decision_id, "position": place, "propensity": chance,
+                "event_id": f"{one.decision_id}.{place}",
+            }  # fmt: skip
+            for column, value in row.items():
+                found[column].append(value)
+    return pa.table({name: _array(values, kinds[name]) for name, values in found.items()})

@@ -1,0 +1,49 @@
+"""What one person is not shown again: bought or shown lately, or seen often and never clicked.
+
+A feed that may not repeat itself, and rules that look at what was seen, ask what was shown before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from features.types import DAY_US, Int32, Int64
+from serving.asking import Asker
+from serving.desk import Desk
+from training.policy import People
+from training.ruling import Ruling
+
+
+def tired_of(desk: Desk, asker: Asker, people: People, where: tuple[str, Ruling | None]) -> Int32:
+    """Sorted item indices that placement and rules keep from a batch of one."""
+    found = list(_tired(desk, asker, people, where))
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int32)
+
+
+def _tired(
+    desk: Desk, asker: Asker, people: People, where: tuple[str, Ruling | None]
+) -> Iterator[Int32]:
+    placement, ruling = where
+    histories = people.known.histories
+    if ruling is not None and ruling.repurchase_days is not None:
+        had = np.array(desk.bundle.config.had_signals(), dtype=np.bool_)
+        yield histories.items[ruling.bought_lately(histories, had)]
+    if not asker.recalled.shown:
+        return
+    if ruling is not None and ruling.seen:
+        items, times = _shown(desk, asker, None)
+        yield ruling.seen_too_often(items, times, people.queries.histories.items, asker.now_us)
+    if days := desk.bundle.config.placements[placement].not_repeated_for_days:
+        items, times = _shown(desk, asker, placement)
+        yield items[times > asker.now_us - days * DAY_US]
+
+
+def _shown(desk: Desk, asker: Asker, placement: str | None) -> tuple[Int32, Int64]:
+    """(m,) what this person was shown here (None: anywhere), and when."""
+    shown = [(one, when) for when, place, ids in asker.recalled.shown for one in ids
+             if placement in (None, place)]  # fmt: skip
+    items = desk.living.catalogue.find([one for one, _ in shown])
+    times = np.array([when for _, when in shown], dtype=np.int64)
+    return items[items >= 0], times[items >= 0]

@@ -1,0 +1,193 @@
+"""What every request of a worker shares: the living world, the rules, what each placement shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from features.config import RUNGS, Placement, Rung
+from features.experiments import Treatment, arms_of, terms_of
+from features.lifecycle import STAGES
+from features.messages import Message, in_order
+from features.types import Float32, Int32, from_us, to_us
+from serving.api import Moment
+from serving.asking import Asker
+from serving.decisions import DecisionLog
+from serving.living import Living
+from serving.rulebook import Rulebook
+from serving.shelf import Shelf
+from serving.state import State
+from training.bundle import Bundle, terms
+from training.policy import People, Step, Terms
+from training.rankers.base import Queries
+from training.ruling import Ruling
+
+_CARDS = 20_000  # items whose details are kept ready; each takes about a kilobyte
+
+
+class BadRequest(ValueError):
+    """A request that is well-formed and means nothing here."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Deal(NamedTuple):
+    """The arms of a request, and what they make of it."""
+
+    arms: dict[str, str]
+    treatment: Treatment
+
+
+@dataclass
+class Desk:
+    """A model version in this worker, ready to answer."""
+
+    living: Living
+    state: State
+    rulebook: Rulebook
+    log: DecisionLog
+    salt: bytes = field(repr=False)
+    messages: list[Message] = field(init=False)
+    random: np.random.Generator = field(default_factory=np.random.default_rng)
+    _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
+    _terms: dict[str, Terms] = field(default_factory=dict)
+    _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Work out what does not move."""
+        self.messages = in_order(self.bundle.config.messages)
+        places = self.bundle.config.placements
+        self._terms = {name: _usual(self.bundle, place) for name, place in places.items()}
+
+    @property
+    def bundle(self) -> Bundle:
+        """The living one."""
+        return self.living.bundle
+
+    @property
+    def ladder(self) -> Sequence[Step]:
+        """Of the living bundle."""
+        return self.living.bundle.ladder
+
+    def placement(self, name: str, *, for_feeds: bool = False) -> Placement:
+        """The placement of this name; BadRequest says which there are, or that it has no feeds."""
+        found = self.bundle.config.placements.get(name)
+        if found is None:
+            known = list(self.bundle.config.placements)
+            raise BadRequest("placement", f"there is no placement {name!r}; there are {known}")
+        if for_feeds and found.sort_only:
+            raise BadRequest("placement", f"{name!r} is sort_only: it has its items; ask `sort`")
+        return found
+
+    def now_us(self, at: Moment | None) -> int:
+        """The moment of asking: the wall's, or where the clock is `as_of` the newest event's.
+
+        There a request may say a later moment of its own: how a log is replayed.
+        """
+        if self.bundle.config.shop.clock == "now":
+            if at is not None:
+                raise BadRequest("at", "only a shop with `clock: as_of` can be asked of a moment")
+            now = self.bundle.now_us()
+        else:
+            now = self.living.newest_us if at is None else to_us(at)
+        self.living.advance(now)
+        self.sync()
+        return now
+
+    def deal(self, asker: Asker, visitor_id: str | None, placement: str) -> Deal:
+        """The arms that this person is in here and now; a stranger is in none."""
+        experiments, unit = self.bundle.config.experiments, asker.user_id or visitor_id
+        if not experiments or unit is None:
+            return Deal({}, Treatment())
+        arms = arms_of(experiments, unit, from_us(asker.now_us), placement)
+        return Deal(arms, terms_of(experiments, arms))
+
+    def terms(self, placement: str, lower: Sequence[Rung | None], size: int | None) -> Terms:
+        """What a feed must be here: of several limits the lowest holds."""
+        usual = self._terms[placement]
+        shelf = self.shelf(placement)
+        rung = min((r for r in (*lower, usual.highest_rung) if r), key=RUNGS.index)
+        wanted = size or usual.size
+        return replace(
+            usual, items=shelf.items, open=shelf.open, size=wanted, highest_rung=rung,
+            min_items=min(usual.min_items, wanted),
+        )  # fmt: skip
+
+    def ruling(
+        self, placement: str, people: People, highest: Rung, rules: str | None
+    ) -> Ruling | None:
+        """What the merchant's rules come to here for a batch of one; None: there are none.
+
+        highest: a lower limit than `segment` asks for no segment and no stage
+        rules:   the set that an experiment's arm turns on
+        """
+        queries, segment, stage = people.known, -1, -1
+        if RUNGS.index(highest) >= RUNGS.index("segment"):
+            segment, stage = int(queries.segment[0]), int(queries.stage[0])
+        names = self.bundle.manifest["segments"]
+        return self.rulebook.ruling(
+            placement, int(queries.now_us[0]), names[segment] if segment >= 0 else None,
+            STAGES[stage] if stage >= 0 else None, rules,
+        )  # fmt: skip
+
+    def sync(self) -> None:
+        """Let cards and rules know of items that are others than before."""
+        if not self.living.changed:
+            return
+        items = np.array(sorted(self.living.changed), dtype=np.int32)
+        self.living.changed.clear()
+        for item in items.tolist():
+            self._cards.pop(item, None)
+        self.rulebook.changed(items)
+
+    def popularity(self) -> Float32:
+        """(n_items,) float32, how much everybody wants each item of late; higher is more."""
+        step = next(step for step in reversed(self.ladder) if step.rung == "one_for_all")
+        nobody = Queries.of_strangers(1, len(self.living.catalogue), self.living.newest_us)
+        scores: Float32 = step.ranker.score(nobody)[0]
+        return scores
+
+    def shelf(self, placement: str) -> Shelf:
+        """What may be shown here now; worked out when something has changed."""
+        found = self._shelves.get(placement)
+        if found is None or found[0] != self.living.version:
+            kind = self.bundle.config.placements[placement].kind
+            found = self._shelves[placement] = (self.living.version, Shelf.of(self.living, kind))
+        return found[1]
+
+    def minds_what_was_shown(self, placement: str) -> bool:
+        """Does any rule here ask what a person has been shown before?"""
+        place = self.bundle.config.placements[placement]
+        return bool(place.not_repeated_for_days) or self.rulebook.asks_what_was_seen(placement)
+
+    def card(self, item: int) -> dict[str, Any]:
+        """The details of an item, kept ready."""
+        found = self._cards.get(item)
+        if found is None:
+            if len(self._cards) >= _CARDS:
+                self._cards.clear()
+            found = self._cards[item] = self.living.catalogue.details(item)
+        return found
+
+    def found(self, item_ids: Sequence[str]) -> tuple[Int32, list[str]]:
+        """The items that are known, and the ids of the others."""
+        if not item_ids:
+            return np.empty(0, np.int32), []
+        rows = self.living.catalogue.find(item_ids)
+        unknown = [one for one, row in zip(item_ids, rows.tolist(), strict=True) if row < 0]
+        return rows[rows >= 0], unknown
+
+
+def _usual(bundle: Bundle, placement: Placement) -> Terms:
+    """The terms of a placement, before it is known who asks and what is there."""
+    return terms(
+        bundle.config, bundle.catalogue, slice(0, 0), placement.size,
+        highest_rung=placement.highest_rung, min_items=placement.min_items,
+        on_too_few=placement.on_too_few,
+        ceiling=bundle.ceiling(placement.channel, placement.kind),
+    )  # fmt: skip

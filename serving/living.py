@@ -1,0 +1,197 @@
+"""A worker's world between two trainings: the bundle, and all that has happened since.
+
+Every worker follows the store's events, so histories, popularity and transitions, prices and stock
+are those of this second, and an item that has just appeared can be shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from features.live import LOOK_BACK, Trails
+from features.timelines import Timelines
+from features.types import Bool, Int32, Int64
+from serving.state import Event, Filed, ItemChange, State
+from training.bundle import Bundle
+from training.item_facts import UNBORN
+from training.open_catalogue import NoRoom, OpenCatalogue
+from training.policy import Step
+from training.rankers.live import followers
+
+ROOM = 1000  # items that may appear before the world is made anew with more room
+_FACTS = ("kind", "title", "category", "brand", "price", "currency", "url", "image_url")
+
+
+@dataclass
+class Living:
+    """A bundle that lives on in this worker.
+
+    base:    as it was trained; its arrays are mapped, and other workers map the same
+    bundle:  the same with an open catalogue and followers of the live rankers
+    opened:  (n_items,) bool, what is there now: available, and published by now
+    seq:     up to which fact of the store everything has been taken in
+    newest_us: the newest event that was taken in, else the model's moment
+    version: goes up whenever `opened` or a price may have changed
+    """
+
+    base: Bundle
+    bundle: Bundle
+    opened: Bool
+    births: Int64  # items announced for later, by the moment
+    signals: Mapping[str, int]
+    seq: int = 0
+    newest_us: int = 0
+    version: int = 0
+    unlisted: set[int] = field(default_factory=set)  # known by an event, and to be listed first
+    changed: set[int] = field(default_factory=set)  # items whose details are others than before
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    async def of(cls, base: Bundle, state: State, room: int = ROOM) -> Self:
+        """The world of `base` with all that the store knows, with more room if it takes more."""
+        while True:
+            living = cls._fresh(base, room)
+            try:
+                await living.catch_up(state)
+            except NoRoom:
+                room *= 4
+                continue
+            return living
+
+    @classmethod
+    def _fresh(cls, base: Bundle, room: int) -> Self:
+        catalogue = OpenCatalogue.opened(base.catalogue, room, base.config.shop.currency)
+        rankers = followers(base.rankers, catalogue.known, len(catalogue))
+        ladder = [Step(step.rung, step.name, rankers[step.name]) for step in base.ladder]
+        bundle = replace(base, catalogue=catalogue, rankers=rankers, ladder=ladder)
+        born = catalogue.born_us
+        later = np.flatnonzero((born > base.as_of_us) & (born < UNBORN))
+        opened = catalogue.available.copy()
+        opened[later] = False
+        births = later[np.argsort(born[later], kind="stable")]
+        signals = {name: place for place, name in enumerate(base.config.signals)}
+        return cls(base, bundle, opened, births, signals, newest_us=base.as_of_us)
+
+    @property
+    def catalogue(self) -> OpenCatalogue:
+        """Of the living bundle."""
+        assert isinstance(self.bundle.catalogue, OpenCatalogue)
+        return self.bundle.catalogue
+
+    @cached_property
+    def categories(self) -> Mapping[str, int]:
+        """What an answer can say for a category -> its index."""
+        return self.catalogue.names_of_categories()
+
+    def of_brand(self, name: str) -> Int32:
+        """The items of a brand, in any case."""
+        names, wanted = self.catalogue.brand_names, name.lower()
+        codes = [place for place in range(len(names)) if names[place].lower() == wanted]
+        return np.flatnonzero(np.isin(self.catalogue.brand, codes)).astype(np.int32)
+
+    async def catch_up(self, state: State) -> None:
+        """Take in what has been committed since the last time. Raises NoRoom."""
+        async with self._one_at_a_time:  # else what comes between two reads would count twice
+            while filed := await state.since(self.seq):
+                names = list(dict.fromkeys(one.name for one in filed if one.name))
+                tails = await state.tail(names, filed[0].seq, LOOK_BACK) if names else {}
+                self.take_in(filed, tails)
+
+    def take_in(self, filed: Sequence[Filed], tails: Mapping[str, Sequence[Event]]) -> None:
+        """Facts in the order of commits; tails: what each person had done before the first one."""
+        fresh = []
+        for one in filed:
+            if isinstance(one.fact, ItemChange):
+                self._change(one.fact)
+            elif self._counts(one.fact):
+                fresh.append((one.name, one.fact))
+        self.seq = filed[-1].seq
+        if not fresh:
+            return
+        trails = self._trails(fresh, tails)
+        for ranker in self.bundle.rankers.values():
+            if ranker.learns_live:
+                ranker.observe(trails)
+        self.newest_us = max(self.newest_us, *(event.occurred_us for _, event in fresh))
+
+    def advance(self, now_us: int) -> None:
+        """Open what has been published by now."""
+        born = self.catalogue.born_us
+        while self.births.size and born[self.births[0]] <= now_us:
+            self.opened[self.births[0]] = self.catalogue.available[self.births[0]] = True
+            self.changed.add(int(self.births[0]))
+            self.births = self.births[1:]
+            self.version += 1
+
+    def _counts(self, event: Event) -> bool:
+        """Does a live counter take this event in? The log has what came before the model."""
+        return event.event_type in self.signals and event.occurred_us > self.base.as_of_us
+
+    def _change(self, change: ItemChange) -> None:
+        catalogue = self.catalogue
+        index = int(catalogue.find([change.item_id])[0])
+        if index < 0:
+            index = catalogue.add(change.item_id)
+        elif index in self.unlisted:
+            self.unlisted.discard(index)
+            catalogue.available[index] = True
+        told = {name: value for name in _FACTS if (value := getattr(change, name)) is not None}
+        catalogue.tell(index, **told)
+        if change.available is not None:
+            catalogue.tell(index, available=change.available)
+        if change.published_us is not None:
+            catalogue.tell(index, born_us=change.published_us)
+            waits = change.published_us > max(self.newest_us, change.at_us)
+            self.births = np.append(self.births[self.births != index], [index] * waits)
+            self.births = self.births[np.argsort(catalogue.born_us[self.births], kind="stable")]
+        self.opened[index] = catalogue.available[index] and index not in self.births
+        self.changed.add(index)
+        self.version += 1
+
+    def _index(self, item_id: str) -> int:
+        """An item that nobody has listed is shown only where the shop lists none."""
+        catalogue = self.catalogue
+        index = int(catalogue.find([item_id])[0])
+        if index < 0:
+            index = catalogue.add(item_id)
+            shown = self.base.config.shows_unlisted()
+            self.opened[index] = catalogue.available[index] = shown
+            if not shown:
+                self.unlisted.add(index)
+            self.changed.add(index)
+            self.version += 1
+        return index
+
+    def _trails(
+        self, fresh: Sequence[tuple[str, Event]], tails: Mapping[str, Sequence[Event]]
+    ) -> Trails:
+        """The fresh events, each person's after what came before them, in the order of time."""
+        people = {name: row for row, name in enumerate(dict.fromkeys(name for name, _ in fresh))}
+        log = self.base.timelines
+        rows = self.base.persons.indices(list(people)).astype(np.int64)
+        ends = np.where(rows >= 0, log.indptr[rows + 1], 0)
+        begins = np.maximum(np.where(rows >= 0, log.indptr[rows], 0), ends - LOOK_BACK)
+        past, _ = log.between(begins, ends)
+        before = [(name, one) for name in people for one in tails.get(name, ())
+                  if self._counts(one)]  # fmt: skip
+        since = [*before, *fresh]
+        who = np.array([people[name] for name, _ in since], dtype=np.int64)
+        times = np.array([event.occurred_us for _, event in since], dtype=np.int64)
+        order = np.lexsort((times, who))  # stable: equal times stay in the order of commits
+        lengths = np.bincount(who, minlength=len(people))
+        events = Timelines(
+            np.append(0, np.cumsum(lengths)),
+            np.array([self._index(event.item_id) for _, event in since], dtype=np.int32)[order],
+            np.array([self.signals[e.event_type] for _, e in since], dtype=np.int8)[order],
+            times[order], np.zeros(who.size, np.int32), len(self.catalogue),
+        )  # fmt: skip
+        new = np.arange(len(since))[order] >= len(before)
+        joined, origin = past.followed_by(events)
+        fresh_ones = np.concatenate([np.zeros(len(past.items), np.bool_), new])[origin]
+        return Trails.of(joined, self.base.config.signals, fresh_ones)

@@ -1,0 +1,294 @@
+"""The state in one SQLite file that all workers of a machine share; docs/state.md tells of it.
+
+Reads of one person happen on the event loop: they cost less than a hop to a thread. Commits happen
+in one thread, several requests at a time: a group waits at most 10 ms, so that a busy worker pays
+for a hundred commits a second and not for a thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from features.options import Identity
+from serving.sqlite_tables import CHANGE, EVENT, Filing, connect, names_of
+from serving.state import (
+    MOST_EVENTS,
+    MOST_SHOWN,
+    Event,
+    Fact,
+    Filed,
+    ItemChange,
+    Recalled,
+    Shown,
+    StateUnavailable,
+)  # fmt: skip
+
+GATHER_SECONDS = 0.005  # with the commit itself an answer waits less than 10 ms
+NOTE_SECONDS = 0.25  # what nobody waits for may wait for so long
+MOST_TOGETHER = 1000  # facts of one commit, or a little more
+MOST_WAITING = 50_000  # writes; beyond it the disk is too slow for what comes in
+
+_KNOWN = "SELECT 1 FROM names WHERE name IN (?, ?)"
+_PAST = (
+    "SELECT item_id, event_type, occurred_us, session_id FROM events WHERE person = ? "
+    f"ORDER BY occurred_us DESC, seq DESC LIMIT {MOST_EVENTS}"
+)
+_TAIL = (
+    f"SELECT {', '.join(EVENT)} FROM events WHERE person = ? AND seq < ? "
+    "ORDER BY occurred_us DESC, seq DESC LIMIT ?"
+)
+_EVENTS = f"SELECT seq, person, {', '.join(EVENT)} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
+_CHANGES = (
+    f"SELECT seq, '', {', '.join(CHANGE)} FROM item_changes WHERE seq > ? ORDER BY seq LIMIT ?"
+)
+_items = msgspec.json.Decoder(list[str])
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The facts of one call, and whom to tell."""
+
+    facts: Sequence[Fact]
+    told: asyncio.Future[list[bool]]
+
+
+class _Writer(threading.Thread):
+    """Commits in groups what all requests of this process bring."""
+
+    def __init__(self, filing: Filing) -> None:
+        super().__init__(name="feeds-state", daemon=True)
+        self.filing = filing
+        self.waiting: queue.SimpleQueue[_Waiting | Shown | None] = queue.SimpleQueue()
+        self.start()
+
+    def run(self) -> None:
+        """Until None comes: gather, commit, tell."""
+        going = True
+        while going:
+            calls, notes, going = self._gather()
+            answers: list[list[bool] | Exception]
+            try:
+                answers = self._commit(calls, notes)
+            except Exception as error:  # whatever it was: this thread must live
+                with suppress(sqlite3.Error):
+                    self.filing.rollback()
+                answers = [_unavailable(error)] * len(calls)
+            _tell(calls, answers)
+
+    def _gather(self) -> tuple[list[_Waiting], list[Shown], bool]:
+        """What came within the time that the first may wait; False: it was the last."""
+        calls: list[_Waiting] = []
+        notes: list[Shown] = []
+        one, until, facts = self.waiting.get(), float("inf"), 0
+        while one is not None:
+            now = time.monotonic()
+            if isinstance(one, Shown):
+                notes.append(one)
+                until, facts = min(until, now + NOTE_SECONDS), facts + 1
+            else:
+                calls.append(one)
+                until, facts = min(until, now + GATHER_SECONDS), facts + len(one.facts)
+            if facts >= MOST_TOGETHER:
+                return calls, notes, True
+            try:
+                one = self.waiting.get(timeout=max(until - now, 0))
+            except queue.Empty:
+                return calls, notes, True
+        return calls, notes, False
+
+    def _commit(self, calls: list[_Waiting], notes: list[Shown]) -> list[list[bool] | Exception]:
+        """Keep everything in one transaction; a call that cannot be kept takes no other along."""
+        answers: list[list[bool] | Exception] = []
+        self.filing.begin()
+        for call in calls:
+            try:
+                answers.append(self.filing.file_all(call.facts))
+            except (sqlite3.OperationalError, sqlite3.InternalError):
+                raise  # of the file, not of these facts
+            except Exception as error:
+                answers.append(error)
+        for note in notes:
+            self.filing.show(note)
+        self.filing.commit()
+        return answers
+
+
+class SqliteState:
+    """The `State` of docs/state.md in the file `path`; belongs to one event loop.
+
+    Raises ValueError for a file that this version cannot read.
+    """
+
+    def __init__(self, path: Path, identity: Identity | None = None) -> None:
+        self._reader = connect(path, busy_seconds=0.1)
+        self._follower = connect(path)
+        self._thread = ThreadPoolExecutor(1, "feeds-follower")
+        self._writer = _Writer(Filing(connect(path), identity or Identity()))
+        self._closed = False
+
+    async def write(self, facts: Sequence[Fact]) -> list[bool]:
+        """See State."""
+        if self._closed or self._writer.waiting.qsize() > MOST_WAITING:
+            raise StateUnavailable(
+                "the state is closed" if self._closed else "more is coming in than can be kept; "
+                "send it again later"
+            )  # fmt: skip
+        told: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        self._writer.waiting.put(_Waiting(facts, told))
+        return await told
+
+    def note(self, shown: Shown) -> None:
+        """See State."""
+        if not self._closed and self._writer.waiting.qsize() <= MOST_WAITING:
+            self._writer.waiting.put(shown)
+
+    async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
+        """See State."""
+        try:
+            return _recall(self._reader, user_id, visitor_id)
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
+
+    async def since(self, seq: int, most: int = 1000) -> list[Filed]:
+        """See State."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _since, self._follower, seq, most)
+
+    async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
+        """See State."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._thread, _tail, self._follower, list(names), (before, most)
+        )
+
+    async def close(self) -> None:
+        """See State."""
+        self._closed = True
+        self._writer.waiting.put(None)
+        await asyncio.to_thread(self._writer.join)
+        self._thread.shutdown()
+        for connection in (self._reader, self._follower, self._writer.filing.connection):
+            connection.close()
+
+
+def _recall(
+    connection: sqlite3.Connection, user_id: str | None, visitor_id: str | None
+) -> Recalled:
+    asked = (user_id and f"u:{user_id}", visitor_id and f"v:{visitor_id}")
+    if connection.execute(_KNOWN, asked).fetchone() is None:
+        return Recalled(customer=user_id)
+    names = names_of(connection, user_id, visitor_id)
+    marks = ", ".join("?" * len(names))
+    said = connection.execute(
+        "SELECT n.name, customer, personalise, said_us, f.at_us FROM names n "
+        f"LEFT JOIN forgotten f USING (name) WHERE name IN ({marks})",
+        names,
+    ).fetchall()
+    answers = connection.execute(
+        f"SELECT question, answer, answered_us FROM answers WHERE name IN ({marks}) "
+        "ORDER BY answered_us",
+        names,
+    )
+    shown = connection.execute(
+        f"SELECT at_us, placement, item_ids FROM shown WHERE name IN ({marks}) "
+        f"ORDER BY at_us DESC LIMIT {MOST_SHOWN}",
+        names,
+    ).fetchall()
+    shared, unlinked = connection.execute(
+        "SELECT max(shared), max(unlinked) FROM names WHERE name = ?", asked[1:]
+    ).fetchone()
+    customer = names[0][2:] if names[0][0] == "u" else None
+    return Recalled(
+        customer=customer,
+        visitors=[name[2:] for name, linked, *_ in said if linked is not None],
+        shared=bool(shared),
+        unlinked=bool(unlinked),
+        events=connection.execute(_PAST, names[:1]).fetchall()[::-1],
+        answers=answers.fetchall(),
+        consent=_consent([(personalise, gone) for *_, personalise, _, gone in said]),
+        shown=[(at, place, _items.decode(ids)) for at, place, ids in shown[::-1]],
+        forgotten=any(gone is not None for *_, gone in said),
+    )
+
+
+def _consent(said: list[tuple[int | None, int | None]]) -> bool | None:
+    """Of (word, forgotten at) per name; who was forgotten and has said nothing since refuses."""
+    words = [word if word is not None or gone is None else 0 for word, gone in said]
+    given = [bool(word) for word in words if word is not None]
+    return all(given) if given else None
+
+
+def _since(connection: sqlite3.Connection, seq: int, most: int) -> list[Filed]:
+    try:
+        connection.execute("BEGIN")  # one moment for both tables, else a commit between is missed
+        events = connection.execute(_EVENTS, (seq, most)).fetchall()
+        changes = connection.execute(_CHANGES, (seq, most)).fetchall()
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise _unavailable(error) from error
+    filed = [Filed(seq, name, _event(row)) for seq, name, *row in events]
+    filed += [Filed(seq, "", _change(row)) for seq, _, *row in changes]
+    return sorted(filed, key=lambda one: one.seq)[:most]
+
+
+def _tail(
+    connection: sqlite3.Connection, names: list[str], limits: tuple[int, int]
+) -> dict[str, list[Event]]:
+    try:
+        rows = {name: connection.execute(_TAIL, (name, *limits)).fetchall() for name in names}
+    except sqlite3.Error as error:
+        raise _unavailable(error) from error
+    return {name: [_event(row) for row in found[::-1]] for name, found in rows.items()}
+
+
+def _event(row: Sequence[object]) -> Event:
+    return Event(**dict(zip(EVENT, row, strict=True)))  # type: ignore[arg-type]
+
+
+def _change(row: Sequence[object]) -> ItemChange:
+    fields = dict(zip(CHANGE, row, strict=True))
+    available = fields["available"]
+    fields["available"] = None if available is None else bool(available)
+    return ItemChange(**fields)  # type: ignore[arg-type]
+
+
+def _tell(calls: list[_Waiting], answers: Sequence[list[bool] | Exception]) -> None:
+    """Wake all that wait, once per event loop."""
+    by_loop = defaultdict(list)
+    for call, answer in zip(calls, answers, strict=True):
+        by_loop[call.told.get_loop()].append((call.told, answer))
+    for loop, told in by_loop.items():
+        with suppress(RuntimeError):  # a loop that was closed has nobody who waits
+            loop.call_soon_threadsafe(_settle, told)
+
+
+def _settle(
+    told: list[tuple[asyncio.Future[list[bool]], list[bool] | Exception]],
+) -> None:
+    for future, answer in told:
+        if future.done():  # who gave up waiting
+            continue
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _unavailable(error: Exception) -> StateUnavailable:
+    return StateUnavailable(
+        f"the state cannot be used now: {error}; free the disk or wait, and send it again"
+    )

@@ -1,0 +1,392 @@
+"""Whose history a request gets: by the log, by what the service was told since, and by nobody.
+
+In the log `c0`, `c1` … each looked at r1, r2 and t1, and the device `phone` is c0's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+
+import pytest
+from at_the_desk import at_the_desk
+from readers import START, log, read, trained
+from small_desk import END, MINUTE, PLACES, at_desk
+
+from serving import telling
+from serving.api import FeedRequest
+from serving.api_told import (
+    AnswerIn,
+    EventIn,
+    EventsRequest,
+    ForgetRequest,
+    IdentifyRequest,
+    PreferencesRequest,
+    UnlinkRequest,
+)
+from serving.asking import people_of, who
+from serving.feed import feed
+from training.policy import known_of
+
+LOGGED = ["r1", "r2", "t1"]  # what everybody of the log did
+
+
+class Known(NamedTuple):
+    """What is known of who asks: the items of before and of this visit, and two words."""
+
+    before: list[str]
+    visit: list[str]
+    consent: bool
+    unknown: bool
+
+
+@pytest.fixture
+def at(tmp_path):
+    """`at(work)`: what the coroutine `work` gives at a desk."""
+    return lambda work: at_desk(tmp_path, work)
+
+
+@pytest.fixture(scope="module")
+def tablet(new_shop):
+    """A magazine whose log has a device `tab` that read a, b and c, and nobody's name on it."""
+    tab = [{**read(None, item, START), "visitor_id": "tab"} for item in "abc"]
+    return trained(new_shop(), [*log(), *tab])
+
+
+async def ask(desk, user_id=None, visitor_id=None, recent=(), later=timedelta(0)) -> Known:
+    """Who asks so long after the model's moment, or the newest event if that is later."""
+    now = desk.now_us(END + later if later else None)
+    asker = await who(desk.living, desk.state, user_id, visitor_id, now)
+    people = people_of(desk.living, asker, desk.found(list(recent))[0])
+    queries = known_of(people)
+    items = desk.living.catalogue.texts(queries.histories.items)
+    start = int(queries.session_start[0])
+    return Known(items[:start], items[start:], bool(people.consent[0]), bool(people.unknown[0]))
+
+
+async def sees(desk, item, minutes=99, **who_did):
+    event = EventIn(item_id=item, event_type="view", occurred_at=END + minutes * MINUTE, **who_did)
+    await telling.events(desk, EventsRequest(events=[event]))
+
+
+async def identify(desk, visitor_id, user_id):
+    return await telling.identify(desk, IdentifyRequest(visitor_id=visitor_id, user_id=user_id))
+
+
+async def unlink(desk, visitor_id, user_id):
+    return await telling.unlink(desk, UnlinkRequest(visitor_id=visitor_id, user_id=user_id))
+
+
+async def prefers(desk, **words):
+    await telling.preferences(desk, PreferencesRequest(**words))
+
+
+class TestACustomer:
+    def test_has_what_the_log_says_and_what_was_told_since(self, at):
+        async def work(desk):
+            await sees(desk, "k1", user_id="c0")
+            return await ask(desk, user_id="c0")
+
+        assert at(work) == Known(LOGGED, ["k1"], consent=True, unknown=False)
+
+    def test_is_the_same_with_and_without_their_device(self, at):
+        async def work(desk):
+            return await ask(desk, user_id="c0"), await ask(desk, "c0", "phone")
+
+        alone, with_device = at(work)
+        assert alone == with_device == Known(LOGGED, [], consent=True, unknown=False)
+
+    def test_of_whom_nothing_is_known_is_unknown_until_something_is(self, at):
+        async def work(desk):
+            before = await ask(desk, user_id="new")
+            await sees(desk, "k1", user_id="new")
+            return before, await ask(desk, user_id="new")
+
+        before, after = at(work)
+        assert before == Known([], [], consent=True, unknown=True)
+        assert after == Known([], ["k1"], consent=True, unknown=False)
+
+    def test_on_somebody_elses_device_gets_their_own_history_only(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="phone")  # c0's, as the log has it
+            return await ask(desk, "c1", "phone"), await ask(desk, user_id="c0")
+
+        guest, owner = at(work)
+        assert guest == Known(LOGGED, [], consent=True, unknown=False)
+        assert owner.visit == ["k1"]
+
+
+class TestAVisitor:
+    def test_has_what_was_done_under_this_name(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            await sees(desk, "k2", visitor_id="other")
+            return await ask(desk, visitor_id="tab"), await ask(desk, visitor_id="never-seen")
+
+        tab, nobody = at(work)
+        assert tab == Known([], ["k1"], consent=True, unknown=False)
+        assert nobody == Known([], [], consent=True, unknown=False)
+
+    def test_is_the_customer_whose_device_the_log_says_it_is(self, at):
+        async def work(desk):
+            before = await ask(desk, visitor_id="phone")
+            await sees(desk, "k1", visitor_id="phone")
+            return before, await ask(desk, user_id="c0")
+
+        device, customer = at(work)
+        assert device.before == LOGGED
+        assert customer.visit == ["k1"], "what the device does is the customer's"
+
+    def test_is_a_customer_from_the_moment_that_one_signs_in(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            await identify(desk, "tab", "c1")
+            return await ask(desk, user_id="c1"), await ask(desk, visitor_id="tab")
+
+        customer, device = at(work)
+        assert customer == device
+        assert (customer.before, customer.visit) == (LOGGED, ["k1"]), "the anonymous part, too"
+
+    def test_is_a_customer_after_an_event_with_both_names(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            await sees(desk, "k2", minutes=100, visitor_id="tab", user_id="c1")
+            return await ask(desk, visitor_id="tab")
+
+        assert at(work).visit == ["k1", "k2"]
+
+    def test_is_nobody_on_a_device_of_two_customers(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            await identify(desk, "tab", "c1")
+            notes = (await identify(desk, "tab", "d1"))["notes"]
+            await sees(desk, "k2", minutes=100, visitor_id="tab")
+            people = {"visitor_id": "tab"}, {"user_id": "c1"}, {"user_id": "d1"}
+            return notes, [await ask(desk, **one) for one in people]
+
+        notes, (device, first, second) = at(work)
+        assert "other customers" in notes[0]
+        assert device.before == []
+        assert "k1" in first.visit, "it was theirs alone when they signed in"
+        assert "k2" not in first.visit + second.visit, "it is not known who that was"
+
+    def test_is_nobody_where_log_and_service_name_two_customers(self, at):
+        async def work(desk):
+            await identify(desk, "phone", "d1")
+            return await ask(desk, visitor_id="phone")
+
+        assert at(work) == Known([], [], consent=True, unknown=False)
+
+    def test_is_nobody_where_another_than_the_logs_customer_was_seen_with_it(self, at):
+        async def work(desk):
+            await sees(desk, "k1", user_id="d1", visitor_id="phone")
+            return await ask(desk, visitor_id="phone"), await ask(desk, user_id="d1")
+
+        device, customer = at(work)
+        assert device == Known([], [], consent=True, unknown=False)
+        assert customer.visit == ["k1"]
+
+    @pytest.mark.parametrize(("device", "owner"), [("phone", "c0"), ("tab", "c1")])
+    def test_is_itself_again_once_it_is_unlinked(self, at, device, owner):
+        async def work(desk):
+            if device == "tab":
+                await identify(desk, device, owner)
+            await sees(desk, "k1", visitor_id=device)
+            await unlink(desk, device, owner)
+            await sees(desk, "k2", minutes=100, visitor_id=device)
+            return await ask(desk, visitor_id=device), await ask(desk, user_id=owner)
+
+        alone, customer = at(work)
+        assert (alone.before, alone.visit) == ([], ["k2"])
+        assert (customer.before, customer.visit) == (LOGGED, ["k1"]), "what was theirs stays so"
+
+    def test_stays_whose_it_is_where_it_is_unlinked_from_somebody_else(self, at):
+        async def work(desk):
+            await identify(desk, "tab", "c1")
+            told = [await unlink(desk, "tab", "d1"), await unlink(desk, "phone", "d1")]
+            return told, [await ask(desk, visitor_id=one) for one in ("tab", "phone")]
+
+        told, found = at(work)
+        assert [one["kept"] for one in told] == [0, 0]
+        assert "not linked" in told[0]["notes"][0]
+        assert [one.before for one in found] == [LOGGED, LOGGED]
+
+
+class TestADeviceThatTheLogHasWithoutACustomer:
+    def past(self, tablet, tmp_path, *before, user_id="new"):
+        """What is known of a customer of whom nothing is, who comes with `tab` after `before`."""
+
+        async def work(desk):
+            for visitor, user in before:
+                await identify(desk, visitor, user)
+            now = desk.now_us(None)
+            asker = await who(desk.living, desk.state, user_id, "tab", now)
+            people = people_of(desk.living, asker, desk.found([])[0])
+            return desk.living.catalogue.texts(people.queries.histories.items)
+
+        return at_the_desk(tablet, tmp_path, work)
+
+    def test_lends_its_history_to_a_customer_who_has_done_nothing_yet(self, tablet, tmp_path):
+        assert self.past(tablet, tmp_path) == ["a", "b", "c"]
+
+    def test_is_its_customers_once_one_has_signed_in(self, tablet, tmp_path):
+        assert self.past(tablet, tmp_path, ("tab", "new")) == ["a", "b", "c"]
+
+    def test_lends_nothing_once_it_is_somebody_elses(self, tablet, tmp_path):
+        assert self.past(tablet, tmp_path, ("tab", "r1")) == []
+
+    def test_lends_nothing_once_it_was_shared(self, tablet, tmp_path):
+        assert self.past(tablet, tmp_path, ("tab", "r1"), ("tab", "r2")) == []
+        assert self.past(tablet, tmp_path, user_id=None) == []
+
+
+class TestConsent:
+    @pytest.mark.parametrize("said_by", [{"user_id": "c0"}, {"visitor_id": "phone"}])
+    @pytest.mark.parametrize("asked_as", [{"user_id": "c0"}, {"visitor_id": "phone"}])
+    def test_refused_under_one_name_is_refused_under_all(self, at, said_by, asked_as):
+        async def work(desk):
+            await prefers(desk, personalise=False, **said_by)
+            return await ask(desk, **asked_as)
+
+        assert at(work) == Known([], [], consent=False, unknown=False)
+
+    def test_without_it_this_visit_still_counts(self, at):
+        async def work(desk):
+            await sees(desk, "k1", user_id="c0")
+            await prefers(desk, user_id="c0", personalise=False)
+            return await ask(desk, user_id="c0", recent=["k2"])
+
+        assert at(work) == Known([], ["k1", "k2"], consent=False, unknown=False)
+
+    def test_can_be_given_again(self, at):
+        async def work(desk):
+            for word in (False, True):
+                await prefers(desk, user_id="c0", personalise=word)
+            return await ask(desk, user_id="c0")
+
+        assert at(work).consent
+        assert at(work).before == LOGGED
+
+
+class TestWhoIsForgotten:
+    @pytest.mark.parametrize("name", [{"user_id": "c0"}, {"visitor_id": "phone"}])
+    @pytest.mark.parametrize("asked_as", [{"user_id": "c0"}, {"visitor_id": "phone"}])
+    def test_has_no_history_under_any_name(self, at, name, asked_as):
+        async def work(desk):
+            await sees(desk, "k1", user_id="c0")
+            await telling.forget(desk, ForgetRequest(**name))
+            return await ask(desk, **asked_as)
+
+        found = at(work)
+        assert (found.before, found.visit, found.consent) == ([], [], False)
+
+    def test_begins_anew_by_agreeing_anew_and_the_models_past_stays_forgotten(self, at):
+        async def work(desk):
+            await telling.forget(desk, ForgetRequest(user_id="c0"))
+            await prefers(desk, user_id="c0", personalise=True)
+            await sees(desk, "k1", user_id="c0")
+            return await ask(desk, user_id="c0")
+
+        assert at(work) == Known([], ["k1"], consent=True, unknown=False)
+
+
+class TestWhatIsNotWanted:
+    def shown(self, at, **words):
+        """What c0 is shown who has just looked at r1: items, and what they are said to go with."""
+
+        async def work(desk):
+            await sees(desk, "r1", user_id="c0")
+            if words:
+                await prefers(desk, user_id="c0", **words)
+            answer = await feed(desk, FeedRequest(placement="home", user_id="c0", size=9))
+            return await ask(desk, user_id="c0"), answer["items"]
+
+        return at(work)
+
+    def test_without_a_word_roses_are_shown_and_speak_for_others(self, at):
+        known, items = self.shown(at)
+        assert "r3" in [one["item_id"] for one in items]
+        assert known.before + known.visit == [*LOGGED, "r1"]
+
+    def test_a_muted_category_is_neither_shown_nor_a_reason(self, at):
+        known, items = self.shown(at, mute_categories=["garden/roses"])
+        assert not {one["item_id"] for one in items} & {"r1", "r2", "r3"}
+        assert known.before + known.visit == ["t1"]
+        assert not [one["reason"] for one in items if "R1" in one["reason"]]
+
+    def test_a_muted_brand_is_gone_and_comes_back(self, at):
+        _, nothing = self.shown(at, mute_brands=["own"])  # everything here is of it
+        _, again = self.shown(at, unmute_brands=["Own"])
+        assert nothing == []
+        assert "r3" in [one["item_id"] for one in again]
+
+    def test_less_of_this_takes_the_item_away_and_leaves_its_category(self, at):
+        known, items = self.shown(at, less_of_items=["r3"])
+        ids = [one["item_id"] for one in items]
+        assert "r3" not in ids
+        assert {PLACES[one] for one in ids} & {"garden/tools", "kitchen"}
+        assert known.before + known.visit == [*LOGGED, "r1"]
+
+
+class TestAnAnswer:
+    def test_is_a_word_on_a_category_of_the_next_feed(self, at):
+        async def work(desk):
+            told = AnswerIn(question="topic", answer="Kitchen")
+            await prefers(desk, visitor_id="tab", answers=[told])
+            now = desk.now_us(None)
+            asker = await who(desk.living, desk.state, None, "tab", now)
+            queries = people_of(desk.living, asker, desk.found([])[0]).queries
+            tree = desk.living.catalogue.tree
+            return {tree[n]: float(w) for n, w in zip(
+                queries.declared.indices, queries.declared.data, strict=True)}  # fmt: skip
+
+        (category, weight), *others = at(work).items()
+        assert (category, others) == ("kitchen", [])
+        assert weight > 0
+
+
+class TestAVisit:
+    def test_is_open_until_a_silence_of_half_an_hour(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            return [await ask(desk, visitor_id="tab", later=minutes * MINUTE)
+                    for minutes in (99 + 30, 99 + 31)]  # fmt: skip
+
+        still, over = at(work)
+        assert (still.before, still.visit) == ([], ["k1"])
+        assert (over.before, over.visit) == (["k1"], [])
+
+    def test_begins_anew_after_the_silence(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab")
+            await sees(desk, "k2", minutes=99 + 31, visitor_id="tab")
+            return await ask(desk, visitor_id="tab")
+
+        found = at(work)
+        assert (found.before, found.visit) == (["k1"], ["k2"])
+
+    def test_begins_anew_with_a_new_session_id(self, at):
+        async def work(desk):
+            await sees(desk, "k1", visitor_id="tab", session_id="s1")
+            await sees(desk, "k2", minutes=100, visitor_id="tab", session_id="s2")
+            return await ask(desk, visitor_id="tab")
+
+        found = at(work)
+        assert (found.before, found.visit) == (["k1"], ["k2"])
+
+    def test_goes_on_from_the_log_into_what_was_told(self, at):
+        """c0's last look in the log was at t1, ten days before: another visit."""
+
+        async def work(desk):
+            await sees(desk, "k1", user_id="c0")
+            return await ask(desk, user_id="c0")
+
+        assert at(work).visit == ["k1"]
+
+
+def test_what_an_event_told_of_and_recent_repeats_counts_once(at):
+    async def work(desk):
+        await sees(desk, "k1", visitor_id="tab")
+        return await ask(desk, visitor_id="tab", recent=["k1", "k2"])
+
+    assert at(work).visit == ["k1", "k2"]

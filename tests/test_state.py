@@ -1,0 +1,377 @@
+"""What the service remembers: who owns an event, what is kept, and what a crash can lose."""
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from features.options import Identity
+from serving.sqlite_state import SqliteState
+from serving.state import (
+    Answer,
+    Consent,
+    Event,
+    Forget,
+    ItemChange,
+    Link,
+    Shown,
+    StateUnavailable,
+)  # fmt: skip
+
+
+@pytest.fixture
+def told(tmp_path):
+    """Tell a new state some facts, then ask it: `told(facts, ask)`; it stays between calls."""
+
+    def run(facts, ask=None, **identity):
+        async def main():
+            state = SqliteState(tmp_path / "state.db", Identity(**identity))
+            try:
+                new = await state.write(facts) if facts else []
+                return new if ask is None else await ask(state)
+            finally:
+                await state.close()
+
+        return asyncio.run(main())
+
+    return run
+
+
+def view(item, at=1, **who):
+    return Event(item_id=item, event_type="view", occurred_us=at, **who)
+
+
+def link(visitor, user, at=1, *, linked=True):
+    return Link(visitor_id=visitor, user_id=user, at_us=at, linked=linked)
+
+
+def recall(user=None, visitor=None):
+    return lambda state: state.recall(user, visitor)
+
+
+def items(recalled):
+    return [item for item, *_ in recalled.events]
+
+
+async def everything(state):
+    return [(one.name, one.fact.item_id) for one in await state.since(0)]
+
+
+class TestWhoOwnsAnEvent:
+    def test_the_customer_else_the_linked_one_else_the_visitor_else_the_session(self, told):
+        facts = [
+            view("a", user_id="ann", visitor_id="other", session_id="s1"),
+            link("phone", "ann"),
+            view("b", visitor_id="phone", session_id="s1"),
+            view("c", visitor_id="tv", session_id="s1"),
+            view("d", session_id="s1"),
+        ]
+        assert told(facts, everything) == [
+            ("u:ann", "a"), ("u:ann", "b"), ("v:tv", "c"), ("s:s1", "d")
+        ]  # fmt: skip
+
+    def test_a_link_brings_along_what_the_visitor_did_before(self, told):
+        found = told([view("a", visitor_id="phone"), link("phone", "ann")], recall(user="ann"))
+        assert (items(found), found.visitors) == (["a"], ["phone"])
+
+    def test_a_link_never_takes_what_was_filed_under_another_customer(self, told):
+        facts = [link("phone", "ann"), view("a", visitor_id="phone"), link("phone", "bob", at=2)]
+        found = told(facts, recall(user="bob"), max_customers=2)
+        assert (items(found), found.visitors) == ([], ["phone"])
+
+    def test_an_event_with_both_ids_links_them_unless_the_config_says_no(self, told):
+        both = [view("a", visitor_id="tv"), view("b", at=2, visitor_id="tv", user_id="ann")]
+        assert items(told(both, recall(visitor="tv"), links_from_events=False)) == ["a"]
+        assert items(told([view("c", at=3, visitor_id="tv", user_id="ann")],
+                          recall(visitor="tv"))) == ["a", "b", "c"]  # fmt: skip
+
+    def test_after_an_unlink_the_visitor_is_a_stranger_and_the_past_stays(self, told):
+        facts = [
+            link("phone", "ann"), view("a", visitor_id="phone"),
+            link("phone", "ann", at=2, linked=False), view("b", at=3, visitor_id="phone"),
+        ]  # fmt: skip
+        device = told(facts, recall(visitor="phone"))
+        assert (device.customer, items(device), device.unlinked) == (None, ["b"], True)
+        assert items(told([], recall(user="ann"))) == ["a"]
+
+    def test_a_late_unlink_does_not_end_a_newer_link(self, told):
+        facts = [link("phone", "ann", at=5), link("phone", "ann", at=2, linked=False)]
+        found = told(facts, recall(visitor="phone"))
+        assert (found.customer, found.unlinked) == ("ann", False)
+
+    def test_who_is_linked_again_is_known_again(self, told):
+        facts = [link("phone", "ann", at=at, linked=at != 2) for at in (1, 2, 3)]
+        assert told(facts, recall(visitor="phone")).customer == "ann"
+
+    def test_a_device_of_too_many_customers_is_nobodys(self, told):
+        facts = [
+            link("tablet", "ann"), view("a", visitor_id="tablet"), link("tablet", "bob", at=2),
+            view("b", at=3, visitor_id="tablet"),
+            view("c", at=4, visitor_id="tablet", user_id="bob"),
+        ]  # fmt: skip
+        device = told(facts, recall(visitor="tablet"))
+        assert (device.customer, device.shared, items(device)) == (None, True, ["b"])
+        assert items(told([], recall(user="ann", visitor="tablet"))) == ["a"]
+        assert items(told([], recall(user="bob"))) == ["c"]
+
+    def test_a_device_that_was_shared_stays_so_when_one_of_its_customers_goes(self, told):
+        facts = [link("tablet", "ann"), link("tablet", "bob", at=2)]
+        told([*facts, Forget(at_us=3, user_id="ann"), link("tablet", "bob", at=4)])
+        found = told([], recall(visitor="tablet"))
+        assert (found.customer, found.shared) == (None, True)
+
+
+class TestWhatIsKept:
+    def test_the_same_event_id_is_one_event_also_within_a_call(self, told):
+        twice = [view("a", user_id="ann", event_id="e1"), view("b", user_id="ann", event_id="e1")]
+        assert told([*twice, view("c", user_id="ann")]) == [True, False, True]
+        assert told(twice) == [False, False]
+        assert items(told([], recall(user="ann"))) == ["a", "c"]
+
+    def test_a_call_is_kept_as_a_whole_or_not_at_all(self, told):
+        impossible = view("b", at=2**80, user_id="ann")  # no 64-bit integer
+        with pytest.raises(OverflowError):
+            told([view("a", user_id="ann"), impossible])
+        assert told([], everything) == []
+
+    def test_one_call_that_cannot_be_kept_takes_no_other_along(self, told):
+        async def together(state):
+            bad = state.write([view("b", at=2**80, user_id="ann")])
+            good = state.write([view("a", user_id="ann")])
+            return await asyncio.gather(bad, good, return_exceptions=True)
+
+        answers = told([], together)
+        assert isinstance(answers[0], OverflowError)
+        assert (answers[1], told([], everything)) == ([True], [("u:ann", "a")])
+
+    def test_an_event_comes_back_with_all_that_was_said_of_it(self, told):
+        full = view("a", user_id="ann", event_id="e", value=2.5, position=3, propensity=0.5)
+        (filed,) = told([full], lambda state: state.since(0))
+        assert filed.fact == full
+
+    def test_the_newest_two_thousand_events_oldest_first(self, told):
+        past = [view(f"i{at}", at=at, user_id="ann") for at in range(2100)]
+        found = items(told(past[::-1], recall(user="ann")))
+        assert found == [f"i{at}" for at in range(100, 2100)]
+
+    def test_what_was_noted_is_there_after_the_next_commit(self, told):
+        async def noted(state):
+            for at in (1, 2):
+                state.note(Shown(decision_id=f"d{at}", name="v:tv", placement="home",
+                                 item_ids=["a", "b"], at_us=at))  # fmt: skip
+            await state.write([view("z", visitor_id="tv")])
+            return (await state.recall(None, "tv")).shown
+
+        assert told([], noted) == [(1, "home", ["a", "b"]), (2, "home", ["a", "b"])]
+
+    def test_nothing_is_known_of_a_stranger(self, told):
+        assert told([], recall()).customer is None
+        assert told([view("a", user_id="ann")], recall(user="bob")).customer == "bob"
+
+    def test_answers_of_all_names_in_the_order_of_time(self, told):
+        facts = [
+            Answer(question="topic", answer="art", answered_us=2, visitor_id="tv"),
+            Answer(question="topic", answer="tea", answered_us=1, user_id="ann"),
+            link("tv", "ann"),
+        ]
+        found = told(facts, recall(user="ann")).answers
+        assert found == [("topic", "tea", 1), ("topic", "art", 2)]
+
+
+class TestConsent:
+    def test_who_refuses_under_one_name_has_refused(self, told):
+        facts = [
+            Consent(personalise=True, at_us=1, user_id="ann"),
+            Consent(personalise=False, at_us=1, visitor_id="tv"),
+        ]
+        assert told(facts, recall(user="ann")).consent is True
+        assert told([link("tv", "ann")], recall(user="ann")).consent is False
+
+    def test_the_newest_word_of_a_name_counts(self, told):
+        said = [Consent(personalise=at != 2, at_us=at, user_id="ann") for at in (3, 2)]
+        assert told(said, recall(user="ann")).consent is True
+
+    def test_where_nothing_was_said_the_state_knows_nothing(self, told):
+        assert told([view("a", user_id="ann")], recall(user="ann")).consent is None
+
+    def test_a_browser_that_refused_counts_when_its_customer_asks_with_it(self, told):
+        no = [Consent(personalise=False, at_us=1, visitor_id="tv")]
+        assert told(no, recall(user="ann", visitor="tv")).consent is False
+
+    @pytest.mark.parametrize(
+        "whose", [[link("tv", "bob")], [link("tv", "bob"), link("tv", "eve")],
+                  [link("tv", "ann"), link("tv", "ann", at=2, linked=False)]],
+        ids=["another's", "shared", "unlinked"],
+    )  # fmt: skip
+    def test_a_browser_that_is_not_hers_does_not_speak_for_a_customer(self, told, whose):
+        no = Consent(personalise=False, at_us=1, visitor_id="tv")
+        assert told([*whose, no], recall(user="ann", visitor="tv")).consent is None
+
+
+class TestForget:
+    LIFE = (
+        view("a", visitor_id="tv"), link("tv", "ann"), view("b", user_id="ann"),
+        Answer(question="topic", answer="tea", answered_us=1, visitor_id="tv"),
+        Consent(personalise=True, at_us=1, user_id="ann"), view("c", user_id="bob"),
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("who", [{"user_id": "ann"}, {"visitor_id": "tv"}])
+    def test_everything_goes_under_all_names_and_of_no_one_else(self, told, tmp_path, who):
+        told([*self.LIFE, Forget(at_us=9, **who)])
+        for asked in ({"user": "ann"}, {"visitor": "tv"}):
+            found = told([], recall(**asked))
+            assert (found.events, found.answers) == ([], [])
+            assert (found.forgotten, found.consent) == (True, False)
+        assert items(told([], recall(user="bob"))) == ["c"]
+        with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+            assert file.execute("SELECT * FROM forgotten").fetchall() == [("u:ann", 9), ("v:tv", 9)]
+
+    def test_who_comes_back_and_agrees_is_known_from_then_on(self, told):
+        back = [Consent(personalise=True, at_us=10, user_id="ann"), view("d", user_id="ann")]
+        found = told([*self.LIFE, Forget(at_us=9, user_id="ann"), *back], recall(user="ann"))
+        assert (items(found), found.consent, found.forgotten) == (["d"], True, True)
+
+    def test_a_follower_misses_nothing_that_comes_after(self, told):
+        async def seqs(state):
+            before = (await state.since(0))[-1].seq
+            await state.write([Forget(at_us=9, user_id="ann"), view("z", user_id="eve")])
+            return [one.fact.item_id for one in await state.since(before)]
+
+        assert told([view("a", user_id="ann")], seqs) == ["z"]
+
+
+class TestFollowing:
+    def test_events_and_changes_of_items_come_in_one_order_page_by_page(self, told):
+        facts = [
+            view("a", user_id="ann"), ItemChange(item_id="a", at_us=1, available=False),
+            ItemChange(item_id="new", at_us=2, kind="article", title="New"),
+            view("b", user_id="ann"),
+        ]  # fmt: skip
+
+        async def paged(state):
+            first = await state.since(0, most=2)
+            return [one.fact for one in [*first, *await state.since(first[-1].seq, most=9)]]
+
+        assert told(facts, paged) == facts
+
+    def test_what_came_before_an_event_the_newest_of_each_person(self, told):
+        past = [view(f"i{at}", at=at, user_id="ann") for at in range(4)]
+
+        async def tail(state):
+            last = (await state.since(0))[3].seq
+            found = await state.tail(["u:ann", "u:bob"], last, 2)
+            return {name: [event.item_id for event in events] for name, events in found.items()}
+
+        assert told(past, tail) == {"u:ann": ["i1", "i2"], "u:bob": []}
+
+    def test_what_one_worker_was_told_the_other_recalls(self, tmp_path):
+        async def two():
+            one, other = (SqliteState(tmp_path / "state.db") for _ in range(2))
+            await one.write([view("a", user_id="ann")])
+            found = await other.recall("ann", None)
+            await asyncio.gather(one.close(), other.close())
+            return items(found)
+
+        assert asyncio.run(two()) == ["a"]
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from serving.sqlite_state import SqliteState
+from serving.state import Event
+
+async def main(path, worker, rounds):
+    state = SqliteState(Path(path))
+    for n in range(int(rounds)):
+        batch = [Event(item_id=f"{n}-{k}", event_type="view", occurred_us=n, user_id="ann",
+                       event_id=f"{n}-{k}") for k in range(50)]
+        print(n, sum(await state.write(batch)), flush=True)
+    await state.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def writer(path, rounds):
+    command = [sys.executable, "-c", WRITER, str(path), "w", str(rounds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+class TestProcesses:
+    def test_two_processes_that_say_the_same_keep_it_once(self, tmp_path):
+        both = [writer(tmp_path / "state.db", 20) for _ in range(2)]
+        told = [process.communicate()[0].split() for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        assert sum(int(new) for answer in told for new in answer[1::2]) == 20 * 50
+
+    def test_what_was_acknowledged_survives_the_death_of_the_writer(self, tmp_path):
+        process = writer(tmp_path / "state.db", 100_000)
+        acknowledged = [process.stdout.readline() for _ in range(20)]
+        process.send_signal(signal.SIGKILL)
+        acknowledged += process.stdout.readlines()
+        process.wait()
+        process.stdout.close()
+        with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+            assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            kept = file.execute("SELECT occurred_us, count(*) FROM events GROUP BY 1").fetchall()
+        assert {count for _, count in kept} == {50}  # no call was kept in part
+        assert {int(line.split()[0]) for line in acknowledged} <= {n for n, _ in kept}
+
+
+class TestTroubles:
+    def test_a_commit_that_fails_is_told_and_leaves_nothing_and_reads_go_on(self, told, tmp_path):
+        async def locked(state):
+            with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                both = [state.write([view(i, user_id="ann")]) for i in "bc"]
+                answers = await asyncio.gather(*both, return_exceptions=True)
+                during = items(await state.recall("ann", None))
+            await state.write([view("d", user_id="ann")])
+            return answers, during, items(await state.recall("ann", None))
+
+        answers, during, after = told([view("a", user_id="ann")], locked)
+        assert [type(one) for one in answers] == [StateUnavailable] * 2
+        assert "locked" in str(answers[0])
+        assert (during, after) == (["a"], ["a", "d"])
+
+    def test_a_full_disk_is_told_and_leaves_nothing(self, told):
+        async def full(state):
+            writing = state._writer.filing.connection
+            pages = writing.execute("PRAGMA page_count").fetchone()[0]
+            writing.execute(f"PRAGMA max_page_count = {pages}")
+            many = [view(f"i{n}", user_id="ann") for n in range(1000)]
+            with pytest.raises(StateUnavailable, match="full"):
+                await state.write(many)
+            writing.execute("PRAGMA max_page_count = 100000")
+            return [await state.write(many[:1]), items(await state.recall("ann", None))]
+
+        assert told([], full) == [[True], ["i0"]]
+
+    def test_a_state_of_another_version_is_refused_with_what_to_do(self, tmp_path):
+        with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+            file.execute("PRAGMA user_version = 7")
+        with pytest.raises(ValueError, match=r"version 7, .* keeps version 1; .*move it"):
+            SqliteState(tmp_path / "state.db")
+
+    def test_what_is_no_database_is_refused(self, tmp_path):
+        (tmp_path / "state.db").write_text("no database, only words of some length" * 30)
+        with pytest.raises(ValueError, match="not a database; move it away"):
+            SqliteState(tmp_path / "state.db")
+
+    def test_nobody_does_nothing(self):
+        with pytest.raises(ValueError, match="needs user_id, visitor_id or session_id"):
+            view("a")
+
+    def test_a_closed_state_takes_nothing(self, tmp_path):
+        async def late():
+            state = SqliteState(tmp_path / "state.db")
+            await state.close()
+            await state.write([view("a", user_id="ann")])
+
+        with pytest.raises(StateUnavailable, match="closed"):
+            asyncio.run(late())
