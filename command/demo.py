@@ -155,9 +155,9 @@ def ask(url: str, request: Mapping[str, Any]) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def as_curl(url: str, request: Mapping[str, Any]) -> str:
+def as_curl(url: str, request: Mapping[str, Any], endpoint: str = "feed") -> str:
     """The same request for a terminal."""
     import json
 
     body = shlex.quote(json.dumps(dict(request)))
-    return f"curl -s {url}/feed -H 'content-type: application/json' -d {body}"
+    return f"curl -s {url}/{endpoint} -H 'content-type: application/json' -d {body}"

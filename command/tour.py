@@ -61,12 +61,18 @@ def _serve(home: Home, path: Path, port: int, *, stay: bool, started: float) -> 
 
 def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, Any]]) -> None:
     curl = demo.as_curl(url, next(iter(requests.values())))
+    session = next(one["recent"] for one in requests.values() if "recent" in one)
+    config = open_bundle(home, None).config
+    kind = list(config.signals)[config.session_signal()]
+    event = {"item_id": session[0], "event_type": kind, "visitor_id": "me"}
+    tell = demo.as_curl(url, {"events": [event]}, "events")
     database = f"sqlite:///{home.tracking_database}"
     for what, where in {
         "all rankers": f"{demo.tool('feeds')} train -c {path}",
         "does it pay": f"{demo.tool('feeds')} report evidence -c {path}",
         "the service": f"{url}/feed",
         "a feed": curl,
+        "an event": f"{tell}   (then ask for the feed of visitor_id me)",
         "API docs": f"{url}/",
         "the runs": f"{demo.tool('mlflow')} ui --backend-store-uri {database}",
         "the config": str(path),

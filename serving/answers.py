@@ -15,6 +15,7 @@ from training.catalogue import folded
 MUTES = {"mute_category": "category", "mute_brand": "brand", "mute_item": "item"}
 UNMUTES = {"unmute_category": "mute_category", "unmute_brand": "mute_brand"}
 Said = tuple[str, str, int]  # question, answer, when
+_NOTHING = np.empty(0, np.int32)
 
 
 class Told(NamedTuple):
@@ -69,7 +70,9 @@ def joined(declared: Declared, row: int, told: Told) -> Declared:
 
 
 def muted(living: Living, answers: Sequence[Said]) -> Int32:
-    """The items of categories and brands that the person does not want to see."""
+    """The items of categories and brands that the person does not want to see, ascending."""
+    if not answers:
+        return _NOTHING
     last: dict[tuple[str, str], bool] = {}
     for question, answer, _ in answers:
         if question in MUTES or question in UNMUTES:

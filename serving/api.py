@@ -118,7 +118,9 @@ class SimilarRequest(Request):
 class Contribution(Answer):
     """What puts an item here."""
 
-    of: str = Field(description="history, session, segment, popularity, rule, chance, or the shop")
+    of: str = Field(
+        description="history, session, answer, segment, popularity, rule, chance, or the shop"
+    )
     item_id: str | None = None
     text: str
 

@@ -109,8 +109,12 @@ def people_of(living: Living, asker: Asker, recent: Int32) -> People:
             of in this visit are left out
     """
     base, now_us = living.base, asker.now_us
+    if not (asker.name or recent.size):
+        return _stranger(living, now_us)
     away = muted(living, asker.recalled.answers)
     timeline, start = _timeline(living, asker, recent)
+    if asker.recalled.shared and asker.user_id is None:  # hand to hand: nothing before this visit
+        timeline, start = timeline.where(np.arange(timeline.items.size) >= start), 0
     if away.size:  # what they do not want to see does not speak for other items, either
         kept = ~np.isin(timeline.items, away)
         timeline, start = timeline.where(kept), int(np.count_nonzero(kept[:start]))
@@ -124,6 +128,12 @@ def people_of(living: Living, asker: Asker, recent: Int32) -> People:
         queries, np.array([_consent(living, asker)]), np.array([not asker.known]),
         Ragged.of([away]) if away.size else None,
     )  # fmt: skip
+
+
+def _stranger(living: Living, now_us: int) -> People:
+    consent = living.base.config.shop.consent_default == "yes"
+    queries = Queries.of_strangers(1, len(living.catalogue), now_us)
+    return People(queries, np.array([consent]), np.zeros(1, np.bool_))
 
 
 def _consent(living: Living, asker: Asker) -> bool:

@@ -18,6 +18,7 @@ from serving.desk import BadRequest
 
 MOST = 1000  # items of all pages together: nobody pages on
 _READS = 4 * 256 * MOST  # bytes that a cursor of ours can unpack to, at most
+_SHORT = 1000  # bytes that are not worth the time it takes to make them fewer
 _ids = msgspec.json.Decoder(list[str])
 
 
@@ -28,6 +29,8 @@ def read(cursor: str | None) -> list[str]:
     try:
         unpacked = zlib.decompressobj()
         told = unpacked.decompress(urlsafe_b64decode(cursor), _READS)
+        if not unpacked.eof:
+            raise ValueError("cut off, or longer than any of ours")
         return _ids.decode(told)
     except (ValueError, zlib.error, msgspec.DecodeError):
         raise BadRequest("cursor", "send `next_cursor` of the page before, unchanged") from None
@@ -38,5 +41,6 @@ def write(before: Sequence[str], items: Sequence[Mapping[str, Any]], size: int) 
     shown = [*before, *(one["item_id"] for one in items)]
     if len(items) < size or len(shown) >= MOST:
         return None
-    written = urlsafe_b64encode(zlib.compress(msgspec.json.encode(shown), 1)).decode()
+    told = msgspec.json.encode(shown)
+    written = urlsafe_b64encode(zlib.compress(told, int(len(told) > _SHORT))).decode()
     return written if len(written) <= MAX_CURSOR else None  # ids that are long, and many

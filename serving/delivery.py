@@ -19,6 +19,7 @@ from serving.sqlite_state import SqliteState
 from serving.state import State
 from training.bundle import Bundle
 from training.open_catalogue import NoRoom
+from training.retrieval import with_indexes
 
 POINTER_SECONDS, STORE_SECONDS, RULES_SECONDS = 0.5, 0.1, 1.0
 _log = logging.getLogger("feeds.delivery")
@@ -65,7 +66,7 @@ class Holder:
         if wanted is None or (self.desk is not None and self.desk.bundle.version == wanted):
             return
         try:
-            bundle = await asyncio.to_thread(Bundle.open, self.home.bundles / wanted)
+            bundle = await asyncio.to_thread(_opened, self.home.bundles / wanted)
             self.desk = await self._desk(bundle, ROOM)
         except ValueError:
             served = self.desk and self.desk.bundle.version
@@ -102,6 +103,14 @@ class Holder:
             return Desk(living, state, Rulebook.of(self.config, living), log, salt(self.home.salt))
 
         return await asyncio.to_thread(made)
+
+
+def _opened(directory: Path) -> Bundle:
+    """The bundle, with an index where that is the faster way; says which way each ranker goes."""
+    bundle, choices = with_indexes(Bundle.open(directory), directory)
+    for one in choices:
+        _log.info("%s", one)
+    return bundle
 
 
 async def _again(seconds: float, step: Callable[[], Awaitable[None]]) -> None:

@@ -109,14 +109,18 @@ class Desk:
 
     def terms(self, placement: str, lower: Sequence[Rung | None], size: int | None) -> Terms:
         """What a feed must be here: of several limits the lowest holds."""
-        usual = self._terms[placement]
-        shelf = self.shelf(placement)
+        usual, shelf = self._terms[placement], self.shelf(placement)
         rung = min((r for r in (*lower, usual.highest_rung) if r), key=RUNGS.index)
         wanted = size or usual.size
-        return replace(
+        if (rung, wanted) == (usual.highest_rung, usual.size) and usual.open is shelf.open:
+            return usual
+        found = replace(
             usual, items=shelf.items, open=shelf.open, size=wanted, highest_rung=rung,
             min_items=min(usual.min_items, wanted),
         )  # fmt: skip
+        if (rung, wanted) == (usual.highest_rung, usual.size):
+            self._terms[placement] = found  # until something changes on the shelf
+        return found
 
     def ruling(
         self, placement: str, people: People, highest: Rung, rules: str | None

@@ -15,15 +15,15 @@ from serving.answers import muted
 from serving.asking import Asker
 from serving.boredom import tired_of
 from serving.desk import Desk
-from serving.sensitive import may_be_named, sensitive_categories
+from serving.sensitive import may_be_named
 from training.item_facts import UNBORN
 from training.policy import Feeds, People, Step, Terms, kept_away, known_of, seen_by
 from training.rankers.base import Allowed, Queries, Ranker, as_indices
 from training.rankers.blend import EXPLAINING, BlendRanker
 from training.rankers.live import Widened
+from training.reasons import CROWD
 from training.ruling import Ruling
 
-AT_LEAST = 10  # people whom a number is told of: of fewer one might be recognised
 MOST = 3  # items of a history that are named for one shown item
 HEED_ANSWERS = ("als", "content")  # the rankers that look at what people told us
 _RULES = {
@@ -132,7 +132,7 @@ def explained(desk: Desk, people: People, feeds: Feeds, items: list[dict[str, An
         one["because"] = [_rule(mark) for mark in one["marks"]]
         step = int(feeds.steps[0, place])
         if one["ranker"] == "chance":
-            one["because"].append(_said("chance", "shown by chance, to learn who wants it"))
+            one["because"] = [_said("chance", "shown by chance, to learn who wants it")]
         elif one["ranker"] != "rules" and step >= 0:
             spoken.setdefault(step, []).append(place)
     for step, places in spoken.items():
@@ -202,7 +202,7 @@ class _Ground:
         """Answers that name the category of an item, or one above it."""
         catalogue, told = self.desk.living.catalogue, self.view.declared
         heard = told.indices.tolist() if any(one in self.rankers for one in HEED_ANSWERS) else []
-        hidden = sensitive_categories(catalogue)
+        hidden = catalogue.sensitive_categories
         answers = []
         for place, weight in zip(heard, told.data.tolist(), strict=False):
             path = catalogue.tree[place]
@@ -217,7 +217,7 @@ class _Ground:
         group = int(self.view.segment[0])
         asked = [one for one in self.rankers.values() if one.by_segment and group >= 0]
         scores = asked[0].opinion(self.view).at(items) if asked else np.full(items.size, np.nan)
-        enough = self.desk.living.catalogue.people[items] >= AT_LEAST
+        enough = self.desk.living.catalogue.people[items] >= CROWD
         for wanted in (enough & ~np.isnan(scores)).tolist():
             name = self.desk.bundle.manifest["segments"][group] if wanted else ""
             yield [_said("segment", f"wanted in the group {name}")] * wanted
@@ -228,12 +228,13 @@ class _Ground:
         if ranker is None:
             yield from ([] for _ in items)
             return
-        scores = ranker.score(self.view.stranger)[0]
+        scores, kinds = ranker.score(self.view.stranger)[0], catalogue.kinds
+        rivals = {kind: scores[self.desk.living.opened & (kinds == kind)]
+                  for kind in np.unique(kinds[items]).tolist()}  # fmt: skip
         for item, people in zip(items.tolist(), catalogue.people[items].tolist(), strict=True):
             if scores[item] > 0:
-                like = self.desk.living.opened & (catalogue.kinds == catalogue.kinds[item])
-                place = 1 + int(np.count_nonzero(scores[like] > scores[item]))
-                crowd = f"; {people} people showed interest in it" * (people >= AT_LEAST)
+                place = 1 + int(np.count_nonzero(rivals[int(kinds[item])] > scores[item]))
+                crowd = f"; {people} people showed interest in it" * (people >= CROWD)
                 yield [_said("popularity", f"number {place} in popularity right now{crowd}")]
             else:
                 alone = len(self.rankers) == 1

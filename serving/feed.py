@@ -18,7 +18,7 @@ from serving.asking import Asker, people_of, who
 from serving.boredom import tired_of
 from serving.chance import Chance, explored
 from serving.desk import Deal, Desk
-from serving.explain import excluded, explained
+from serving.explain import Why, excluded, explained, why_of
 from serving.marks import names_of
 from serving.memory import Cost, remember
 from training.arranging import turn_seed
@@ -59,9 +59,12 @@ async def feed(desk: Desk, request: FeedRequest) -> dict[str, Any]:
     deal = desk.deal(asker, request.visitor_id, request.placement)
     page = [request.item_id] if request.item_id else []
     recent, unknown = desk.found([*request.recent, *page])
+    unknown += desk.found(request.exclude)[1]
     before = cursor.read(request.cursor)
     people = _without(desk, people_of(desk.living, asker, recent), [*request.exclude, *before])
-    terms = replace(_terms(desk, request, deal), offset=len(before))
+    terms = _terms(desk, request, deal)
+    if before:
+        terms = replace(terms, offset=len(before))
     people, terms = ruled(desk, request.placement, (asker, deal), people, terms)
     feeds = decide(desk.ladder, people, terms)
     chance = explored(feeds, people, terms, place.exploration_share, desk.random)
@@ -106,7 +109,8 @@ def ruled(
 
 
 def _answer(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> dict[str, Any]:
-    answer = answer_of(desk, request.placement, made, explain=request.explain)
+    why = _why(desk, request, made, before) if request.explain else None
+    answer = answer_of(desk, request.placement, made, why)
     items = answer["items"]
     answer["message"] = messages.for_people(desk, made.people) if items else None
     answer["next_cursor"] = cursor.write(before, items, made.terms.size)
@@ -114,8 +118,17 @@ def _answer(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> 
     return answer
 
 
-def answer_of(desk: Desk, placement: str, made: Made, *, explain: bool) -> dict[str, Any]:
-    """The fields of a FeedResponse, without message and next page."""
+def _why(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> Why:
+    """What kept things from this feed, told apart."""
+    limit, rules = made.terms.highest_rung, made.deal.treatment.rules
+    where = request.placement, desk.ruling(request.placement, made.people, limit, rules)
+    why = why_of(desk, made.asker, made.people, where, [*request.exclude, *before])
+    category = None if request.category is None else path_named(desk.living, request.category)
+    return replace(why, category=category)
+
+
+def answer_of(desk: Desk, placement: str, made: Made, why: Why | None) -> dict[str, Any]:
+    """The fields of a FeedResponse, without message and next page; `why`: explain it by these."""
     feeds, bundle, items = made.feeds, desk.bundle, items_of(desk, made)
     answer: dict[str, Any] = {
         "decision_id": secrets.token_hex(12),
@@ -132,8 +145,8 @@ def answer_of(desk: Desk, placement: str, made: Made, *, explain: bool) -> dict[
         "next_cursor": None,
         "items": items,
     }
-    if explain:
-        answer["excluded"] = excluded(desk, made.people, made.terms, placement)
+    if why is not None:
+        answer["excluded"] = excluded(desk, made.people, made.terms, placement, why)
         explained(desk, made.people, feeds, items)
     return answer
 

@@ -40,11 +40,12 @@ async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     people = people_of(desk.living, asker, desk.found(request.recent)[0])
     given = desk.living.catalogue.find(request.item_ids)
     usual = desk.terms(request.placement, (request.highest_rung, deal.treatment.highest_rung), None)
-    feeds = decide(desk.ladder, people, _whole(usual, np.unique(given[given >= 0])))
+    whole = _whole(usual, np.unique(given[given >= 0]))
+    feeds = decide(desk.ladder, people, whole)
     ruling = desk.ruling(request.placement, people, usual.highest_rung, deal.treatment.rules)
-    open_ = desk.shelf(request.placement).open
+    open_ = ruling.open if ruling else desk.shelf(request.placement).open
     order = ruling.arrangement if ruling and ruling.arrangement else Arrangement(open_)
-    turn = Turn(asker.now_us, turn_seed(asker.name, asker.now_us), kept_away(people, usual).row(0))
+    turn = Turn(asker.now_us, turn_seed(asker.name, asker.now_us), kept_away(people, whole).row(0))
     places = _places(feeds, given)
     found = sort_given(given, -places, order, turn, _explicit(desk, request, given))
     answer = _answer(desk, request, feeds)
@@ -54,7 +55,7 @@ async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     shut = np.flatnonzero((given >= 0) & ~order.open[np.maximum(given, 0)])
     answer["unavailable_items"] = [request.item_ids[place] for place in shut.tolist()]
     wanted = len(given) if request.explain else LOGGED
-    placed = _placed(desk, request, feeds, places, found)[:wanted]
+    placed = _placed(desk, request, feeds, places, found, wanted)
     cost = Cost(asker.now_us, time.perf_counter() - began)
     remember(desk, asker, request.visitor_id, {**answer, "items": placed[:LOGGED]}, cost)
     if request.explain:
@@ -87,7 +88,8 @@ def _explicit(desk: Desk, request: SortRequest, given: Int32) -> Float64 | None:
         keys = catalogue.prices[known].astype(np.float64)
     elif request.sort_by == "newest":
         born = catalogue.born_us[known]
-        keys = np.where(born < UNBORN, -born.astype(np.float64), np.nan)  # nobody knows: at the end
+        undated = (born == UNBORN) & (known < catalogue.known)  # what was added since is the newest
+        keys = np.where(undated, np.nan, -born.astype(np.float64))
     elif request.sort_by == "popularity":
         keys = -desk.popularity()[known].astype(np.float64)
     else:
@@ -110,12 +112,12 @@ def _answer(desk: Desk, request: SortRequest, feeds: Feeds) -> dict[str, Any]:
 
 
 def _placed(
-    desk: Desk, request: SortRequest, feeds: Feeds, places: Float64, found: Sorted
+    desk: Desk, request: SortRequest, feeds: Feeds, places: Float64, found: Sorted, wanted: int
 ) -> list[dict[str, Any]]:
     """Why each item stands where it does, as the fields of a Placed."""
     steps: Int64 = feeds.steps[0]
     told = []
-    for position, place in enumerate(found.order.tolist(), start=1):
+    for position, place in enumerate(found.order[:wanted].tolist(), start=1):
         step = None if places[place] != places[place] else desk.ladder[steps[int(places[place])]]
         ranker = "none" if step is None else step.name
         told.append(

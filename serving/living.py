@@ -148,7 +148,8 @@ class Living:
         if change.published_us is not None:
             catalogue.tell(index, born_us=change.published_us)
             waits = change.published_us > max(self.newest_us, change.at_us)
-            self.births = np.append(self.births[self.births != index], [index] * waits)
+            others = self.births[self.births != index]
+            self.births = np.append(others, index) if waits else others
             self.births = self.births[np.argsort(catalogue.born_us[self.births], kind="stable")]
         self.opened[index] = catalogue.available[index] and index not in self.births
         self.changed.add(index)

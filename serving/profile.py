@@ -22,7 +22,7 @@ from serving.api_words import ProfileRequest
 from serving.asking import Asker, people_of, who
 from serving.desk import Desk
 from serving.feed import ruled
-from serving.sensitive import may_be_named, sensitive_categories
+from serving.sensitive import may_be_named
 from serving.state import Recalled
 from training.policy import Decision, People, Reason, decide
 
@@ -90,7 +90,7 @@ class _Told:
     @cached_property
     def hidden(self) -> Bool:
         """(n_categories,) what may not."""
-        return sensitive_categories(self.desk.living.catalogue)
+        return self.desk.living.catalogue.sensitive_categories
 
     def ids(self) -> dict[str, Any]:
         """A customer's name is not given away to who only has the device."""

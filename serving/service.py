@@ -32,12 +32,23 @@ from serving.api_told import (
     PreferencesRequest,
     UnlinkRequest,
 )
+from serving.api_words import (
+    ProfileRequest,
+    ProfileResponse,
+    QuestionsRequest,
+    QuestionsResponse,
+    ValidateRequest,
+    ValidateResponse,
+)
 from serving.delivery import Holder
 from serving.desk import BadRequest, Desk
 from serving.feed import feed
 from serving.guard import OnlyJson
+from serving.profile import profile
+from serving.questions import questions
 from serving.similar import similar
 from serving.state import StateUnavailable
+from serving.validating import validate
 
 # environment: where the bundles lie, whose rules are followed, how many answer
 HOME, CONFIG, WORKERS = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS"
@@ -121,6 +132,21 @@ class Feeds:
     async def preferences(self, request: PreferencesRequest, /) -> Done:
         """Answers, "less of this", muted categories and brands, consent on and off."""
         return await self._answer(telling.preferences, request)
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def questions(self, request: QuestionsRequest, /) -> QuestionsResponse:
+        """Which question to ask this person now: the one whose answer would tell most, or none."""
+        return await self._answer(questions, request)
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def profile(self, request: ProfileRequest, /) -> ProfileResponse:
+        """What is known of a person, in words they may read, and why their feeds are like this."""
+        return await self._answer(profile, request)
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def validate(self, request: ValidateRequest, /) -> ValidateResponse:
+        """What a request would do, and why; nothing is written, logged or counted."""
+        return await self._answer(validate, request)
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def forget(self, request: ForgetRequest, /) -> Done:

@@ -14,6 +14,7 @@ from serving.api import SimilarRequest
 from serving.asking import Asker
 from serving.chance import explored
 from serving.desk import BadRequest, Deal, Desk
+from serving.explain import why_of
 from serving.feed import Made, answer_of, cost_of, ruled
 from serving.memory import remember
 from serving.state import Recalled
@@ -38,7 +39,10 @@ async def similar(desk: Desk, request: SimilarRequest) -> dict[str, Any]:
     feeds = decide(desk.ladder, people, terms)
     chance = explored(feeds, people, terms, place.exploration_share, desk.random)
     made = Made(stranger, deal, people, terms, chance, 0, unknown, began)
-    answer = answer_of(desk, request.placement, made, explain=request.explain)
+    where = request.placement, desk.ruling(request.placement, people, terms.highest_rung, None)
+    page = [request.item_id, *request.exclude]
+    why = why_of(desk, stranger, people, where, page) if request.explain else None
+    answer = answer_of(desk, request.placement, made, why)
     remember(desk, made.asker, None, answer, cost_of(made))
     return answer
 

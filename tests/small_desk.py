@@ -1,7 +1,8 @@
-"""A shop of twelve items whose desk can be asked without a server.
+"""A shop of thirteen items whose desk can be asked without a server.
 
 Twelve customers `c0` … `c11` looked at r1, then r2, then t1. Two more, `d0` and `d1`, looked at k1,
-then k2. `h0` bought h1, which is sensitive, and looked at r1 and r3.
+then k2. `h0` bought h1, which is sensitive, and looked at r1 and r3. `d0` told the shop of
+garden/tools, `d1` asked for less of kitchen.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ LADDER = [("one_to_one", "neighbours"), ("context", "transitions"), ("one_for_al
 PLACES = {
     "r1": "garden/roses", "r2": "garden/roses", "r3": "garden/roses", "t1": "garden/tools",
     "t2": "garden/tools", "k1": "kitchen", "k2": "kitchen", "sold": "kitchen", "soon": "kitchen",
-    "h1": "health/care", "h2": "health/care",
+    "h1": "health/care", "h2": "health/care", "h3": "health/care/mild",
 }  # fmt: skip
 PARTS: dict[str, Any] = {
     "signals": {
@@ -89,13 +90,13 @@ def model() -> Bundle:
         "identities": shop.file("who.parquet", [
             {"visitor_id": "phone", "user_id": "c0", "linked_at": END - 9 * DAY}]),
         "preferences": shop.file("said.parquet", [
-            {"user_id": who, "visitor_id": None, "question": "topic", "answer": "garden/tools",
-             "answered_at": END - 2 * DAY} for who in ("d0",)]),
+            {"user_id": who, "visitor_id": None, "question": question, "answer": answer,
+             "answered_at": END - 2 * DAY}
+            for who, question, answer in (("d0", "topic", "garden/tools"),
+                                          ("d1", "less_of_this", "kitchen"))]),
     }  # fmt: skip
-    features, config = (
-        shop.build(sources, now=END + 99 * DAY, **PARTS),
-        shop.config(sources, **PARTS),
-    )
+    features = shop.build(sources, now=END + 99 * DAY, **PARTS)
+    config = shop.config(sources, **PARTS)
     past = Past.plain(features.timelines, features.as_of_us, config.signals, ItemFacts.of(features))
     rankers = {name: fit(name, past, config.training) for name in NAMES}
     recipe = Recipe(config.training, list(NAMES), LADDER)

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from features import arrays
 from features.timelines import Timelines
-from features.types import Histories, IdTable, Ragged, Texts, UserItemMatrix, from_us, to_us
+from features.types import (
+    Histories,
+    IdTable,
+    Ragged,
+    Texts,
+    UserItemMatrix,
+    from_us,
+    stretches,
+    summed,
+    to_us,
+)
 
 IDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
                unique=True, max_size=20)  # fmt: skip
@@ -173,6 +183,17 @@ class TestHistories:
         np.testing.assert_array_equal(interest.toarray(), dense)
         assert interest.nnz == 2
 
+    @pytest.mark.parametrize("rows", [[[1, 2, 1]], [[]], [[3], [], [1, 1]]])
+    def test_interest_by_item_is_the_same_without_a_matrix(self, rows):
+        histories = self.of(rows, [1, -2, 3][: sum(map(len, rows))])
+        matrix, light = histories.interest(), histories.by_item
+        assert light.indptr.tolist() == matrix.indptr.tolist()
+        assert light.indices.tolist() == matrix.indices.tolist()
+        assert light.data.tolist() == matrix.data.tolist()
+        assert light.nnz == matrix.nnz
+        for row in range(len(rows)):
+            assert light.row(row).indices.tolist() == matrix[row].indices.tolist()
+
     def test_interest_leaves_the_histories_as_they_are(self):
         histories = self.of([[1, 1]], [1, 2])
         histories.interest()
@@ -183,6 +204,25 @@ class TestHistories:
         assert len(strangers) == 3
         assert strangers.interest().shape == (3, 4)
         assert rows_of(strangers.take(np.array([2]))) == [[]]
+
+
+@pytest.mark.parametrize("many", [3, 300])  # stretch by stretch, or entry by entry
+def test_stretches_are_the_rows_one_after_another(many):
+    random = np.random.default_rng(many)
+    lengths = random.integers(0, 4, 50)
+    indptr = np.append(0, np.cumsum(lengths))
+    keys = random.integers(0, 9, indptr[-1]).astype(np.int32)
+    rows = random.integers(0, 50, many)
+    found = stretches(indptr, rows, keys, keys * 0.5)
+    places = [place for row in rows for place in range(indptr[row], indptr[row + 1])]
+    assert found[0].tolist() == lengths[rows].tolist()
+    assert found[1].tolist() == keys[places].tolist()
+    assert found[2].tolist() == (keys[places] * 0.5).tolist()
+
+
+def test_amounts_are_summed_by_key():
+    keys, sums = summed(np.array([4, 1, 4, 0]), np.array([1.0, 2.0, 0.5, -1.0]))
+    assert (keys.tolist(), sums.tolist()) == ([0, 1, 4], [-1.0, 2.0, 1.5])
 
 
 def test_a_matrix_that_does_not_fit_its_ids_is_refused():

@@ -19,6 +19,7 @@ from serving.state import Answer, ItemChange
 from training.policy import Step, decide
 from training.rankers.base import Allowed
 from training.rankers.blend import BlendForest
+from training.rankers.segment_popularity import SegmentPopularityRanker
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ class TestExcluded:
             )  # fmt: skip
 
         free, shown, told = at(work)
-        assert (free, shown) == (9, 7)  # of eleven products one is sold, one is announced
+        assert (free, shown) == (10, 8)  # of twelve products one is sold, one is announced
         assert shown + sum(told.values()) == len(PLACES)
         assert told == {"not_published_yet": 1, "unavailable": 1, "muted": 1, "had": 1}
 
@@ -182,13 +183,22 @@ class TestBecause:
         told = because([*past, LATER], user_id="x")
         assert [text[:2] for _, text in told["r1"]] == ["R2", "R1", "T1"]
 
-    def test_of_a_lower_rung_nothing_from_above(self, because):
-        """On rung context only the visit may be named, however long the past."""
-        told = because(
-            [view("r1", user_id="x"), LATER], user_id="x", recent=["k1"], highest_rung="context"
-        )
-        assert told["k2"] == [("session", "K1, in this visit")]
-        assert "R1" not in str(told)
+    def test_of_a_lower_rung_nothing_from_above(self, at):
+        """On rung context a ranker that could name the past names the visit only."""
+
+        async def work(desk):
+            desk.living.bundle.ladder[1] = replace(desk.ladder[0], rung="context")
+            told = []
+            for rung in ("one_to_one", "context"):
+                answer = await feed(desk, FeedRequest(placement="home", user_id="x", recent=["r2"],
+                                                      explain=True, highest_rung=rung))  # fmt: skip
+                told.append({one["item_id"]: {said["text"] for said in one["because"]}
+                             for one in answer["items"]}["t1"])  # fmt: skip
+            return told
+
+        assert at(work, [view("r1", user_id="x"), LATER]) == [
+            {"R2, in this visit", "R1, before this visit"}, {"R2, in this visit"}
+        ]  # fmt: skip
 
     def test_sensitive_items_are_never_named(self, because):
         """Who looks at h1 also looks at r1: it adds to r1's score, and is not named for it."""
@@ -197,11 +207,13 @@ class TestBecause:
         assert told["r1"] == [("history", "R3, before this visit")]
         assert "H1" not in str(told)
 
-    def test_neither_is_what_lies_in_a_category_of_sensitive_items(self, because):
-        plain = ItemChange(item_id="plain", at_us=1, kind="product", title="P",
-                           category="health/care")  # fmt: skip
-        facts = [plain, view("plain", user_id="x"), view("r1", after=2, user_id="x")]
-        assert "'P," not in str(because(facts, user_id="x", recent=["plain"]))
+    def test_neither_is_what_lies_in_a_category_of_sensitive_items_or_below_it(self, because):
+        """h3 lies in health/care/mild; it is followed by r1 in many visits."""
+        facts = [view(one, user_id=f"y{n}", after=n + step / 2)
+                 for n in range(9) for step, one in enumerate(("h3", "r1"))]  # fmt: skip
+        told = because(facts, recent=["h3"])
+        assert told["r1"] == []
+        assert "H3" not in str(told)
 
     def test_says_how_many_people_only_where_they_are_many(self, because):
         """h1 was bought by one; r1 was looked at by thirteen."""
@@ -213,8 +225,25 @@ class TestBecause:
     def test_what_nobody_wants_is_from_the_shops_range(self, because):
         assert because(size=20)["t2"] == [("the shop", "from the shop's range, the newest first")]
 
+    def test_names_the_group_only_where_many_want_the_item(self, at):
+        """The group wants r1, as thirteen people do, and h1, as one does."""
+        grouped = replace(model(), manifest={**model().manifest, "segments": ["gardeners"]})
+
+        async def work(desk):
+            people, terms = await asked(desk)
+            people = replace(people, queries=replace(people.queries, segment=np.zeros(1, np.int16)))
+            shares = np.full((1, len(desk.living.catalogue)), np.nan, dtype=np.float32)
+            shares[0, desk.living.catalogue.find(["r1", "h1"])] = 0.5, 0.4
+            ranker = SegmentPopularityRanker(shares, half_life_days=1, prior=1)
+            desk.living.bundle.ladder[0] = Step("segment", "segment_popularity", ranker)
+            items = [{"marks": [], "ranker": "segment_popularity"} for _ in range(2)]
+            explained(desk, people, decide(desk.ladder, people, terms), items)
+            return [[(one["of"], one["text"]) for one in item["because"]] for item in items]
+
+        assert at(work, bundle=grouped) == [[("segment", "wanted in the group gardeners")], []]
+
     def test_says_what_was_left_to_chance_and_nothing_else(self, at):
-        told = _explained(at, ranker="chance")
+        told = _explained(at, ranker="chance", marks=["explored"])
         assert told == [("chance", "shown by chance, to learn who wants it")]
 
     def test_says_what_the_shops_rules_did(self, at):
@@ -258,17 +287,17 @@ def test_of_a_blend_the_grounds_are_those_of_the_rankers_that_it_asks(at):
 
 
 class TestAnswers:
-    def told(self, at, answer, question="topic", heeds=True):
-        """Why r1 is there for one who told the shop something; neighbours is called content."""
+    def told(self, at, answer, question="topic", heeds=True, item="r1", near="r2"):
+        """What answers put an item there; neighbours passes for content."""
 
         async def work(desk):
             if heeds:
                 step = desk.ladder[0]
                 desk.living.bundle.ladder[0] = Step(step.rung, "content", step.ranker)
-            request = FeedRequest(placement="home", explain=True, user_id="x", recent=["r2"])
+            request = FeedRequest(placement="home", explain=True, user_id="x", recent=[near])
             answer = await feed(desk, request)
-            roses = next(one for one in answer["items"] if one["item_id"] == "r1")
-            return [one["text"] for one in roses["because"] if one["of"] == "answer"]
+            one = next(one for one in answer["items"] if one["item_id"] == item)
+            return [said["text"] for said in one["because"] if said["of"] == "answer"]
 
         said = Answer(user_id="x", question=question, answer=answer, answered_us=1)
         return at(work, [said])
@@ -283,6 +312,13 @@ class TestAnswers:
     @pytest.mark.parametrize("answer", ["kitchen", "health/care"])
     def test_of_other_categories_are_not(self, at, answer):
         assert self.told(at, answer) == []
+
+    def test_of_one_before_it_are_not_either(self, at):
+        assert self.told(at, "garden", item="k2", near="k1") == []
+        assert self.told(at, "kitchen", item="k2", near="k1") == ["you told us of kitchen"]
+
+    def test_of_a_sensitive_category_are_never_named(self, at):
+        assert self.told(at, "health/care", item="h1", near="r3") == []
 
     def test_are_no_ground_for_a_ranker_that_does_not_look_at_them(self, at):
         assert self.told(at, "garden", heeds=False) == []

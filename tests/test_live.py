@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from features.live import Counters, Reach, Trails, Transitions
 from features.timelines import Timelines
 from features.training_options import Training
-from features.types import DAY_US
+from features.types import DAY_US, Ragged
 from training.fitting import fit
 from training.item_facts import UNBORN, ItemFacts
-from training.rankers.base import Queries
+from training.rankers import popularity
+from training.rankers.base import Allowed, Queries
 from training.rankers.popularity import Pace, PopularityRanker
 
 N_ITEMS = 5
@@ -239,6 +240,34 @@ class TestPopularity:
         assert asked(live).argmax() == 2
         assert live.born_us[2] == worlds.NOW_US, "as old as its first event"
         assert asked(fitted).argmax() == 1
+
+    @pytest.mark.parametrize("freshness_days", [None, 0.5])
+    @pytest.mark.parametrize("ahead", [False, True])  # is an item counted long before it is born?
+    def test_a_follower_keeps_the_first_ones_ready(self, freshness_days, ahead, monkeypatch):
+        """Of 40 items the order of 8 is kept; what is asked for goes beyond them."""
+        monkeypatch.setattr(popularity, "MOST_WANTED", 8)
+        random, n = np.random.default_rng(3), 40
+        counts, born = random.integers(1, 4, n).astype(float), random.uniform(0, 2, n)
+        counts[5], born[5] = 0.01, -6 if ahead else 6  # so it rises though nobody wants it
+        live = popular(counts, born, freshness_days).follower(n)
+        now_us = worlds.NOW_US
+        for _ in range(60):
+            now_us += int(random.exponential(0.1) * DAY_US)
+            many = int(random.integers(1, 4))
+            live.observe(Trails(
+                random.integers(6, 10, many).astype(np.int32), random.uniform(1, 5, many),
+                np.full(many, now_us), np.arange(many), np.ones(many, np.bool_),
+            ))  # fmt: skip
+            stranger = Queries.of_strangers(1, n, now_us)
+            away = random.choice(n, 6, replace=False)
+            open_ = random.random(n) < 0.8
+            allowed = Allowed(slice(0, 30), Ragged.of([away]), open_)
+            left = np.flatnonzero(open_[:30] & ~np.isin(np.arange(30), away))
+            shown = live.top(stranger, 4, allowed)
+            scores = live.score(stranger)[0]
+            order = left[np.argsort(-scores[left], kind="stable")][:4]
+            assert shown.items[0].tolist() == order.tolist()
+            np.testing.assert_allclose(shown.scores[0], scores[order], rtol=1e-6)
 
     def test_a_follower_fades_at_the_pace_that_is_best_when_live(self):
         """An item is all the fashion for two hours, and then as good as forgotten."""

@@ -153,6 +153,7 @@ class TestAnswered:
         assert name([PART], user_id="d0") is None
         assert name([PART], user_id="d1") == "part"
         assert name([{**PART, "answers": ["roses", "kitchen"]}], user_id="d0") == "part"
+        assert name([TOPIC], user_id="d1") == "topic"  # less of kitchen is no answer to it
 
     def test_a_device_has_the_answers_of_its_customer(self, name):
         facts = [Link(visitor_id="v", user_id="x", at_us=1), said("way", "for me"), NOW]

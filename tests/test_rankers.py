@@ -150,6 +150,21 @@ class TestEveryRanker:
         np.testing.assert_array_equal(shut.items, named.items)
         np.testing.assert_allclose(shut.scores, named.scores, rtol=1e-5)
 
+    @pytest.mark.parametrize("k", [1, 4, 50])
+    def test_says_to_one_person_what_it_scores(self, ranker, past, k):
+        everything = np.arange(worlds.N_ITEMS, dtype=np.int32)
+        allowed_ = Allowed(slice(1, 9), Ragged.of([[3, 9]]), everything != 6)
+        for row in [-1, *range(8)]:
+            person = worlds.asking(past, [row], [[2]])
+            scores, said = ranker.score(person)[0], ranker.opinion(person)
+            np.testing.assert_allclose(said.at(everything), scores, rtol=1e-4, atol=1e-6)
+            known = np.sort(scores[~np.isnan(scores)])[::-1]
+            np.testing.assert_allclose(said.best(k), known[:k], rtol=1e-4, atol=1e-6)
+            ranking = ranker.top(person, k, allowed_)
+            items, values = said.top(k, allowed_)
+            assert items.tolist() == [i for i in ranking.items[0] if i >= 0]
+            np.testing.assert_allclose(values, scores[items], rtol=1e-4, atol=1e-6)
+
     def test_never_gives_more_than_there_is(self, ranker, past):
         people = worlds.asking(past, range(8))
         ranking = ranker.top(people, 50, allowed(8))

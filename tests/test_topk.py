@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from features.types import Float32, Ragged
 from training.rankers.base import Allowed, Queries, Ranker
-from training.rankers.topk import best_of_rows
+from training.rankers.topk import best, best_of_rows, highest
 
 NOTHING = np.empty(0, dtype=np.int64)
 VALUES = st.one_of(
@@ -78,6 +78,16 @@ class TestBestOfRows:
         scores = np.broadcast_to(np.arange(3000, dtype=np.float32), (3, 3000))
         found = best_of_rows(scores, 2, np.array([2999, 2 * 3000 + 2998]))
         assert found.tolist() == [[2998, 2997], [2999, 2998], [2999, 2997]]
+
+
+@pytest.mark.parametrize("n", [0, 1, 30, 5000])
+@pytest.mark.parametrize("k", [1, 20, 300])
+@pytest.mark.parametrize("known", [0.0, 0.002, 0.9])
+def test_the_highest_scores_are_those_of_the_best(n, k, known):
+    random = np.random.default_rng(n + k)
+    scores = random.standard_normal(n).astype(np.float32)
+    scores[random.random(n) >= known] = np.nan
+    assert highest(scores, k).tolist() == scores[best(scores, k)].tolist()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -109,6 +110,20 @@ class Catalogue:
         while last < len(self.tree) and self.tree[last].startswith(inside):
             last += 1
         return first, last
+
+    @cached_property
+    def sensitive_categories(self) -> Bool:
+        """(n_categories,) does a sensitive item lie in it, or in one above it?"""
+        codes, found = self.category[self.sensitive], np.zeros(len(self.tree), np.bool_)
+        for code in np.unique(codes[codes >= 0]).tolist():
+            begin, end = self.below(self.tree[code])
+            found[begin:end] = True
+        return found
+
+    def may_be_named(self, item: int) -> bool:
+        """Neither the item nor its category is sensitive: it may be told as a reason."""
+        code = int(self.category[item])
+        return not (self.sensitive[item] or (code >= 0 and self.sensitive_categories[code]))
 
     def names_of_categories(self) -> dict[str, int]:
         """What can be said for a category, folded -> its code: its path, or its last part.

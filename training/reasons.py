@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from training.catalogue import Catalogue
     from training.rankers.base import Queries
 
+CROWD = 10  # people, at least, before it is said what they chose: of fewer one might be known
 _DID = {  # event type -> what the person did with {}
     "purchase": "bought {}",
     "buy": "bought {}",
@@ -84,14 +85,18 @@ class _Memory:
         return cls(before, frozenset(items[start:]), {})
 
     def because(self, catalogue: Catalogue, item: int, anchor: int) -> str:
-        """anchor: the history item that spoke most, -1 if none."""
+        """anchor: the history item that spoke most, -1 if none; what is sensitive is no reason."""
+        if not catalogue.may_be_named(item):
+            return "fits what you like"
         if item in self.before:
             return f"you {self.before[item].format('this')} before"
         if item in self.now:
             return "you chose this a moment ago"
-        if anchor < 0:
+        if anchor < 0 or not catalogue.may_be_named(anchor):
             return "fits what you like"
         if anchor not in self.said:
             name, did = catalogue.name(anchor), self.before.get(anchor)
-            self.said[anchor] = f"because you {did.format(name)}" if did else f"goes with {name}"
+            many = catalogue.people[anchor] >= CROWD
+            among = f"popular with people who chose {name}" if many else f"goes with {name}"
+            self.said[anchor] = f"because you {did.format(name)}" if did else among
         return self.said[anchor]

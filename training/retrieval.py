@@ -98,7 +98,7 @@ class Indexed(Around):
 
     def _depth(self, k: int, allowed: Allowed) -> int:
         """How long a short list must be; 0: none would do."""
-        share = allowed.count() / max(self.index.ntotal, 1)
+        share = allowed.count() / max(len(self.ranker.touched), 1)
         if not isinstance(allowed.items, slice) or share < MOST_FILTERED:
             return 0
         return int(max(SHORTLIST, SHORTLIST // SIZE * k) / share) + allowed.excluded.values.size
@@ -146,7 +146,7 @@ def chosen(
         return ranker, Choice(name, n, False, "nobody to measure it with")
     try:
         index = index_at(path, ranker.item_factors)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the second is faiss's
         return ranker, Choice(name, n, False, f"the index cannot be kept: {error}")
     return compared(name, ranker, Indexed(ranker, index), people)
 

@@ -38,9 +38,14 @@ def main(
     for size in items or SIZES:
         for name in cast(list[Top], top or list(TOPS)):
             with progress_bar() as progress:
-                rows += measure(Shop(size, name), shops, plan, progress)
+                one = measure(Shop(size, name), shops, plan, progress)
+            rows += one.rows
+            if one.recall is not None:
+                found.setdefault("recall of the index", {})[f"{name}, {size}"] = one.recall
             report.write(out, {**found, "speed": report.judged(rows)})
     console.print(report.table(rows))
+    for what, recall in found.get("recall of the index", {}).items():
+        console.print(f"the index of {what} finds {recall:.4f} of the exact feeds")
     if memory_items:
         held = memory.measure(Shop(memory_items), shops)
         found["memory"] = held.as_json()

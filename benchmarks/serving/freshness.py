@@ -28,7 +28,7 @@ from features.home import Home
 
 CLICKS, MINUTE = 50, 60.0
 STRANGER = {"placement": "home"}
-_GIVE_UP = 30.0  # seconds
+_GIVE_UP, _PAUSE = 30.0, 0.2  # seconds
 console = Console()
 
 
@@ -138,11 +138,15 @@ def unpopular(shop: Shop, wanted: int) -> list[str]:
 
 
 def alternating(callers: Sequence[Caller]) -> Iterator[tuple[Caller, Caller]]:
-    """Who is told and who is asked, in turn."""
-    first, second = callers
+    """Who is told and who is asked, in turn, after a pause.
+
+    Without it each event would come right after a worker has looked into the store.
+    """
+    random, pair = np.random.default_rng(0), (callers[0], callers[1])
     while True:
-        yield first, second
-        yield second, first
+        time.sleep(random.uniform(0, _PAUSE))
+        yield pair
+        pair = pair[1], pair[0]
 
 
 def main(

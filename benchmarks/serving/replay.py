@@ -75,10 +75,9 @@ def log_of(config: Config, base: Path) -> pd.DataFrame:
     reader = "read_parquet" if file.suffix == ".parquet" else "read_csv"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.execute(
-            f"SELECT {columns} FROM {reader}(?, file_row_number = true) ORDER BY file_row_number",
-            [str(file)],
-        ).to_arrow_table().to_pandas()  # fmt: skip
+        query = f"SELECT {columns} FROM {reader}(?, file_row_number = true)"
+        rows = connection.execute(f"{query} ORDER BY file_row_number", [str(file)])
+        found: pd.DataFrame = rows.to_arrow_table().to_pandas()
     moments = found.pop("occurred_at").to_numpy("datetime64[us]").astype(np.int64)
     return found.assign(occurred_us=moments).sort_values("occurred_us", kind="stable")
 

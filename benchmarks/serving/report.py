@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks.serving.speed import MEMORY, Row
+from benchmarks.serving.speed import INDEXED, MEMORY, Row
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ _TWICE = Bar("2 (a)", 2.0, lambda row: row.ratio)
 _FOUR = Bar("4 (a)", 4.0, lambda row: row.ratio)
 _ADDED = Bar("2 (a) + 1.3 (b)", 1.3, lambda row: row.added)
 _FLOOR = Bar("1.4 (b)", 1.4, lambda row: row.floors)
+_EIGHTY = Bar("80/s on a core", 1e6 / 80, lambda row: row.cpu_us)
 _HEADINGS = ("items", "top", "request", "CPU µs", "in (a)", "in (b)", "requests/s", "p50 ms",
              "p99 ms", "at most", "")  # fmt: skip
 _WORDS = ("top", "request", "at most", "")
@@ -39,6 +40,8 @@ def bar_of(row: Row) -> Bar | None:
     """What is wanted of a kind of request on a shop; None: nothing was promised."""
     if row.ask in (MEMORY, "sort 500"):
         return None
+    if row.ask == INDEXED:
+        return _EIGHTY if row.top == "als" else None
     if row.top == "als":
         return {10_000: _TWICE, 100_000: _ADDED, 1_000_000: _FLOOR}.get(row.items)
     return _FOUR if row.items == 10_000 else None

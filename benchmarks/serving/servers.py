@@ -18,7 +18,7 @@ from features.home import Home
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "serving.service:Feeds"
-PEER = "benchmarks.serving.peer:Peer"
+PEER, EXACT = "benchmarks.serving.peer:Peer", "benchmarks.serving.exact:Exact"
 START_SECONDS = 120
 
 

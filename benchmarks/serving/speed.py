@@ -7,9 +7,12 @@ medians over rounds, of ratios within a round.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -19,13 +22,13 @@ import numpy as np
 
 from benchmarks.serving.asks import ASKS, requests_of
 from benchmarks.serving.load import Sample, round_of
-from benchmarks.serving.servers import PEER, Cores, Server, on_core, serving
-from benchmarks.serving.shops import TINY, Shop, home_of
+from benchmarks.serving.servers import EXACT, PEER, Cores, Server, on_core, serving
+from benchmarks.serving.shops import TINY, Shop, home_of, person_id
 from features.home import Home, Progress, silent
 from features.types import Float32
 from training.bundle import Bundle
 
-MEMORY = "(a) memory"
+MEMORY, INDEXED = "(a) memory", "known, index"
 _FLOOR_SECONDS = 0.1
 
 
@@ -46,6 +49,14 @@ class Round:
     connections: int
     floor_us: float
     samples: dict[str, Sample]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured on a shop; recall: of the index, None where there is none."""
+
+    rows: list[Row]
+    recall: float | None
 
 
 @dataclass(frozen=True)
@@ -75,28 +86,64 @@ class Row:
         return asdict(self)
 
 
-def measure(shop: Shop, base: Path, plan: Plan, progress: Progress = silent) -> list[Row]:
+def measure(shop: Shop, base: Path, plan: Plan, progress: Progress = silent) -> Measured:
     """Serve `shop` and ask; requests that this service does not answer are left out."""
     home, cores = home_of(shop, base), Cores.here()
     factors = factors_of(home)
-    with (
-        serving(home, cores.server) as server,
-        serving(home_of(TINY, base), cores.server, service=PEER) as peer,
-        on_core(cores.load),
-    ):
-        bodies = {ask: requests_of(shop, ask) for ask in plan.asks}
-        bodies = {ask: one for ask, one in bodies.items() if answers(server, one[0])}
+    with ExitStack() as running:
+        server = running.enter_context(serving(home, cores.server))
+        peer = running.enter_context(serving(home_of(TINY, base), cores.server, service=PEER))
+        exact = server
+        if has_index(home, shop.top):
+            exact = running.enter_context(serving(twin_of(home), cores.server, service=EXACT))
+        running.enter_context(on_core(cores.load))
+        asked = _asked(shop, plan, exact)
+        recall = None
+        if exact is not server:
+            recall = recall_of(shop, exact, server)
+            asked[INDEXED] = (server, requests_of(shop, "known"))
+        asked = {MEMORY: (peer, requests_of(shop, "known")), **asked}
         rounds = []
-        for number in range(plan.rounds):
-            for connections in plan.connections:
-                progress(f"{shop.name}, round {number + 1}", number / plan.rounds)
-                asked = {MEMORY: (peer, requests_of(shop, "known"))}
-                asked |= {ask: (server, one) for ask, one in bodies.items()}
-                floor = floor_us(factors, cores.server)
-                samples = {ask: round_of(who, what, connections, plan.seconds)
-                           for ask, (who, what) in asked.items()}  # fmt: skip
-                rounds.append(Round(connections, floor, samples))
-    return list(_rows(shop, rounds))
+        for number, connections in product(range(plan.rounds), plan.connections):
+            progress(f"{shop.name}, round {number + 1}", number / plan.rounds)
+            floor = floor_us(factors, cores.server)
+            samples = {ask: round_of(who, what, connections, plan.seconds)
+                       for ask, (who, what) in asked.items()}  # fmt: skip
+            rounds.append(Round(connections, floor, samples))
+    return Measured(list(_rows(shop, rounds)), recall)
+
+
+def _asked(shop: Shop, plan: Plan, server: Server) -> dict[str, tuple[Server, list[bytes]]]:
+    """Of each kind of request that the server answers, whom and what."""
+    bodies = {ask: requests_of(shop, ask) for ask in plan.asks}
+    return {ask: (server, one) for ask, one in bodies.items() if answers(server, one[0])}
+
+
+def has_index(home: Home, top: str) -> bool:
+    """Has a worker made an index of what the shop's top ranker knows of its items?"""
+    return any(home.bundles.glob(f"*/indexes/{top}.*"))
+
+
+def twin_of(home: Home) -> Home:
+    """A home of its own for a second service of the same bundle."""
+    twin = Home(home.root / "twin")
+    twin.root.mkdir(exist_ok=True)
+    if not twin.bundles.exists():
+        twin.bundles.symlink_to(home.bundles.resolve())
+    shutil.copy(home.pointer, twin.pointer)
+    return twin
+
+
+def recall_of(shop: Shop, exact: Server, indexed: Server, people: int = 200) -> float:
+    """The share of exact feeds that the index finds."""
+    found = []
+    with httpx.Client(timeout=30) as client:
+        for person in range(people):
+            body = {"placement": "home", "user_id": person_id(person * shop.people // people)}
+            feeds = [client.post(f"{one.url}/feed", json=body).json() for one in (exact, indexed)]
+            all_, some = ({item["item_id"] for item in feed["items"]} for feed in feeds)
+            found.append(len(all_ & some) / max(len(all_), 1))
+    return float(np.mean(found))
 
 
 def answers(server: Server, request: bytes) -> bool:

@@ -60,8 +60,10 @@ class Queries:
     def plain(cls, histories: Histories, session_start: Int64, now_us: Int64 | int) -> Queries:
         """People in no segment, who told us nothing."""
         n = len(histories)
+        each = isinstance(now_us, np.ndarray) and now_us.shape == (n,)
+        moments = np.asarray(now_us) if each else np.full(n, now_us, np.int64)
         return cls(
-            histories, session_start, np.broadcast_to(np.asarray(now_us, np.int64), (n,)),
+            histories, session_start, moments,
             np.full(n, -1, np.int16), np.full(n, -1, np.int8),
             nothing(n, 0),
         )  # fmt: skip
@@ -123,9 +125,9 @@ class Queries:
         return replace(self, histories=histories.where(kept, limit), session_start=starts)
 
     @cached_property
-    def worked_out(self) -> dict[int, Any]:
-        """What rankers (by `id`) have worked out for these people: for both scores and anchors."""
-        return {}
+    def worked_out(self) -> list[tuple[Any, Any]]:
+        """Of one who asks: what rankers (the first of each pair) need for scores and anchors."""
+        return []
 
     def told_nothing(self) -> bool:
         """Has nobody here told us anything about categories?"""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.linalg.lapack import sposv
 
 from features.types import Float32, Int32, Int64, Interest
 from training.rankers.cores import each
@@ -87,8 +88,13 @@ def _one(weights: Float32, factors: Float32, ridge: Float32) -> Float32:
     """The only row. weights: (w,)     factors: (w, f)     ridge: (1, f)     returns: (1, f)"""
     if not weights.size:
         return np.zeros_like(ridge)
-    way = _few if len(factors) < factors.shape[1] else _many
-    return way(weights[None], factors[None], ridge)
+    if len(factors) >= factors.shape[1]:
+        return _many(weights[None], factors[None], ridge)
+    root = np.reciprocal(np.sqrt(ridge[0]))
+    size = np.sqrt(np.abs(weights))
+    scaled: Float32 = factors * size[:, None] * root
+    pull = _solved(_plus_one(scaled @ scaled.T), np.maximum(weights / size, 0))
+    return np.asarray((pull @ scaled * root)[None], dtype=np.float32)
 
 
 def parts(weights: Float32, factors: Float32, ridge: Float32, others: Float32) -> Float32:
@@ -100,13 +106,26 @@ def parts(weights: Float32, factors: Float32, ridge: Float32, others: Float32) -
     weights: (w,)     factors: (w, f)     ridge: (f,)     others: (k, f), the y_i
     """
     if len(factors) >= factors.shape[1]:
-        whole = np.diag(ridge) + (factors.T * weights) @ factors
-        return np.asarray((factors @ np.linalg.solve(whole, others.T)) * weights[:, None])
-    scaled = factors / ridge
-    system, own = weights[:, None] * (scaled @ factors.T), np.arange(weights.size)
-    system[own, own] += 1
-    found = np.linalg.solve(system, weights[:, None] * (scaled @ others.T))
-    return np.asarray(found, dtype=np.float32)
+        whole = np.asarray(np.diag(ridge) + (factors.T * weights) @ factors, np.float32)
+        return np.asarray((factors @ _solved(whole, others.T)) * weights[:, None])
+    root, size = np.reciprocal(np.sqrt(ridge)), np.sqrt(weights)[:, None]
+    scaled: Float32 = factors * size * root
+    return np.asarray(size * _solved(_plus_one(scaled @ scaled.T), scaled @ (others * root).T))
+
+
+def _plus_one(system: Float32) -> Float32:
+    """The system with 1 added to its diagonal, in place."""
+    system.flat[:: len(system) + 1] += 1
+    return system
+
+
+def _solved(system: Float32, wanted: Float32) -> Float32:
+    """X of `system` x = `wanted`, symmetric and positive definite: a few numbers, by Cholesky.
+
+    NumPy's way to LAPACK takes longer than LAPACK does here.
+    """
+    _, found, failed = sposv(system, wanted)
+    return np.asarray(np.linalg.solve(system, wanted) if failed else found)
 
 
 def _few(weights: Float32, factors: Float32, ridge: Float32) -> Float32:

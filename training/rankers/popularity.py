@@ -177,8 +177,7 @@ class Wanted:
 
     def at(self, items: Int32) -> Float32:
         """See Opinion."""
-        scores: Float32 = self.ranker.score(self.queries, items)[0]
-        return scores
+        return np.asarray(self.ranker.score(self.queries, items)[0])
 
     def _whole(self) -> Whole:
         return Whole(self.ranker.score(self.queries)[0])

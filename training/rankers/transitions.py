@@ -77,9 +77,13 @@ class TransitionsRanker(SparseRanker):
 
     def _parts(self, queries: Queries) -> tuple[Int64, Int32, Int32, Float64]:
         """Flat: (m,) row of the query, item of its history, what followed it, what that adds."""
-        if id(self) not in queries.worked_out:
-            queries.worked_out[id(self)] = self._work_out(queries)
-        found: tuple[Int64, Int32, Int32, Float64] = queries.worked_out[id(self)]
+        found: tuple[Int64, Int32, Int32, Float64]
+        for ranker, found in queries.worked_out:
+            if ranker is self:
+                return found
+        found = self._work_out(queries)
+        if len(queries) == 1:  # a batch would keep too much
+            queries.worked_out.append((self, found))
         return found
 
     def _work_out(self, queries: Queries) -> tuple[Int64, Int32, Int32, Float64]:
