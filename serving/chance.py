@@ -43,8 +43,8 @@ def explored(
     fixed = nothing if feeds.marks is None else (feeds.marks[0] & _FIXED) > 0
     free = np.flatnonzero(~fixed)
     away = kept_away(people, terms).joined(Ragged.of([feeds.items[0, fixed]]))
-    among = Allowed(terms.items, away, terms.open).indices()
-    found = explore(replace(feeds, items=feeds.items[:, free]), Allowed(among, away), share, random)
+    allowed = Allowed(terms.items, away, terms.open)
+    found = explore(replace(feeds, items=feeds.items[:, free]), allowed, share, random)
     items, propensity = feeds.items.copy(), np.full(size, np.nan)
     items[0, free], propensity[free] = found.feeds.items[0], found.propensity[0]
     drawn = nothing.copy()

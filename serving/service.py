@@ -169,8 +169,9 @@ class Feeds:
         try:
             return _json(await work(desk, request), status)
         except BadRequest as error:
-            fault = {"type": "value_error", "loc": error.field.split("."), "msg": str(error)}
-            told = f"1 validation error for {type(request).__name__}"
+            place = [int(part) if part.isdigit() else part for part in error.field.split(".")]
+            fault = {"type": "value_error", "loc": place, "msg": str(error)}
+            told = f"1 validation error for {type(request).__name__.removesuffix('IODescriptor')}"
             return _json({"error": told, "detail": [fault]}, 400)
         except StateUnavailable as error:
             return _json({"error": str(error)}, 503, {"retry-after": "1"})

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.training_options import AlsOptions
-from features.types import Ragged
+from features.types import Interest, Ragged
 from training.fitting import CannotFit
 from training.fitting.als import fit_als
 from training.item_facts import ItemFacts
 from training.rankers.base import Allowed, Queries
-from training.rankers.least_squares import diagonal, solve
+from training.rankers.least_squares import diagonal, parts, solve
 
 SMALL = AlsOptions(factors=2, regularization=0.1, frequency_scaling=0.5)
 FIRST, SECOND, UNSOLD = range(3)  # categories: items 0-4, items 5-8, and one that nobody touched
@@ -92,6 +92,23 @@ class TestAPerson:
         uniform = replace(als, model=replace(als.model, frequency_scaling=0.0))
         with_it, without = (worlds.asking(log, [-1], [one]) for one in ([0, 9], [0]))
         np.testing.assert_allclose(uniform.score(with_it), uniform.score(without), atol=1e-6)
+
+
+@pytest.mark.parametrize("entries", [1, 4, 30])  # fewer than factors, and more
+def test_one_row_alone_is_solved_and_explained_as_the_normal_equations_say(entries):
+    random, width = np.random.default_rng(entries), 8
+    factors = random.standard_normal((40, width)).astype(np.float32)
+    ridge = random.uniform(1, 2, (1, width)).astype(np.float32)
+    weights = random.uniform(0.5, 3, entries).astype(np.float32)
+    own = random.choice(40, entries, replace=False).astype(np.int32)
+    system = np.diag(ridge[0]) + (factors[own].T * weights) @ factors[own]
+    person = np.linalg.solve(system, weights @ factors[own])
+    solved = solve(Interest(np.array([0, entries]), own, weights), factors, ridge)
+    np.testing.assert_allclose(solved[0], person, rtol=1e-3, atol=1e-5)
+    shares = parts(weights, factors[own], ridge[0], factors)
+    wanted = weights[:, None] * (factors[own] @ np.linalg.solve(system, factors.T))
+    np.testing.assert_allclose(shares, wanted, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(shares.sum(axis=0), factors @ person, rtol=1e-3, atol=1e-4)
 
 
 class TestAnswers:

@@ -26,6 +26,7 @@ ONLY_IN = {
     "lightgbm": {"training/fitting"},
     "optuna": {"training/tuning.py"},
     "onnxruntime": {"training/rankers/onnx_model.py"},
+    "faiss": {"training/retrieval.py"},
 }
 
 

@@ -106,8 +106,8 @@ class TestEvents:
         batch = [view(one, visitor_id="told-2", event_id=f"told-2-{one}") for one in popular[:3]]
         first = tell(service, "events", events=batch)
         again = [tell(service, "events", events=batch) for _ in range(20)]
-        more = tell(service, "events",
-                    events=[*batch, view(popular[4], visitor_id="told-2", event_id="told-2-new")])  # fmt: skip
+        new = view(popular[4], visitor_id="told-2", event_id="told-2-new")
+        more = tell(service, "events", events=[*batch, new])
         assert (first["accepted"], first["duplicates"]) == (3, 0)
         assert {(one["accepted"], one["duplicates"]) for one in again} == {(0, 3)}
         assert (more["accepted"], more["duplicates"]) == (1, 3)
@@ -205,6 +205,7 @@ class TestWishes:
     def test_a_wish_that_means_nothing_is_a_400_that_names_it(self, service, body, place):
         answer = send(service, "preferences", **body)
         assert answer.status_code == 400
+        assert answer.json()["error"] == "1 validation error for PreferencesRequest"
         assert place in [".".join(map(str, fault["loc"])) for fault in answer.json()["detail"]]
 
 

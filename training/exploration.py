@@ -13,7 +13,7 @@ import numpy as np
 
 from features.types import Bool, Float64, Int32
 from training.policy import Feeds
-from training.rankers.base import Allowed, as_indices
+from training.rankers.base import Allowed
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def explore(feeds: Feeds, allowed: Allowed, share: float, random: np.random.Gene
     shown = feeds.items >= 0
     items, explored = feeds.items.copy(), shown & (random.random(shown.shape) < share)
     propensity = np.full(shown.shape, np.nan)
-    among = as_indices(allowed.items)
+    among = allowed.indices()
     for row in np.flatnonzero(shown.any(axis=1)).tolist():
         away = np.intersect1d(allowed.excluded.row(row), among)
         ranked, drawn = feeds.items[row], explored[row]

@@ -110,6 +110,12 @@ class Filling:
         return view, size, allowed
 
     def _append(self, rows: Int64, step: int, ranking: Ranking, size: int) -> None:
+        if len(self.counts) == 1 and not self.counts[0]:  # the first step of one who asks
+            many = min(int((ranking.items[0] >= 0).sum()), size)
+            self.items[0, :many] = ranking.items[0, :many]
+            self.scores[0, :many] = ranking.scores[0, :many]
+            self.steps[0, :many], self.counts[0] = step, many
+            return
         filled = self.counts[rows]
         wanted = np.minimum((ranking.items >= 0).sum(axis=1), size - filled)
         row, column = np.nonzero(np.arange(ranking.items.shape[1]) < wanted[:, None])

@@ -162,11 +162,16 @@ def compared(
     index_ms, listed = _timed(lambda one: indexed.top(one, SIZE, everything), asking)
     hits = [np.isin(all_, some).sum() for all_, some in zip(shown, listed, strict=True)]
     recall = float(np.sum(hits)) / max(sum(one.size for one in shown), 1)
-    wins = recall >= RECALL and index_ms < exact_ms
-    worse = "be no faster" if recall >= RECALL else "miss too much"
-    why = "faster here" if wins else f"an index would {worse}"
-    choice = Choice(name, n, wins, why, exact_ms, index_ms, recall)
-    return indexed if wins else exact, choice
+    choice = judged(name, n, exact_ms, index_ms, recall)
+    return indexed if choice.indexed else exact, choice
+
+
+def judged(name: RankerName, items: int, exact_ms: float, index_ms: float, recall: float) -> Choice:
+    """What these measurements speak for."""
+    good, faster = recall >= RECALL, index_ms < exact_ms
+    worse = "be no faster" if good else "miss too much"
+    why = "faster here" if good and faster else f"an index would {worse}"
+    return Choice(name, items, good and faster, why, exact_ms, index_ms, recall)
 
 
 def index_at(path: Path, factors: Float32) -> Any:
