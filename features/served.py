@@ -153,7 +153,9 @@ def _known(home: Home) -> tuple[dict[str, str], list[str]]:
         return {}, []
     with closing(_open(home.state)) as state:
         forgotten = [row[0] for row in state.execute("SELECT name FROM forgotten ORDER BY name")]
-        names = [row[0] for row in state.execute("SELECT name FROM names")]
+        names = [
+            row[0] for row in state.execute("SELECT name FROM names UNION SELECT name FROM met")
+        ]
     key, gone = home.salt.read_bytes(), set(forgotten)
     return {pseudonym(key, name): name for name in names if name not in gone}, forgotten
 

@@ -23,6 +23,8 @@ def _moment(value: object) -> object:
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
     if not isinstance(found, datetime) or found.tzinfo is None:
         raise ValueError("write a moment with a time zone, such as 2026-12-01T08:30:00Z")
+    if not 1 < found.year < datetime.max.year:  # in another zone it might have no date
+        raise ValueError("write a moment of a year from 2 to 9998")
     return found
 
 

@@ -33,7 +33,7 @@ class EventIn(Request):
     duration_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     placement: Id | None = None
     decision_id: Id | None = Field(default=None, description="of the feed that this follows from")
-    position: Annotated[int, Field(ge=1)] | None = None
+    position: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     propensity: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @model_validator(mode="after")

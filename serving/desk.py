@@ -19,12 +19,13 @@ from serving.decisions import DecisionLog
 from serving.living import Living
 from serving.rulebook import Rulebook
 from serving.shelf import Shelf
-from serving.state import State
+from serving.state import Met, State
 from training.bundle import Bundle, terms
 from training.policy import People, Step, Terms
 from training.rankers.base import Queries
 from training.ruling import Ruling
 
+_MET = 50_000  # names that this worker knows it has told the store
 _CARDS = 20_000  # items whose details are kept ready; each takes about a kilobyte
 
 
@@ -57,6 +58,7 @@ class Desk:
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _met: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Work out what does not move."""
@@ -163,6 +165,14 @@ class Desk:
             kind = self.bundle.config.placements[placement].kind
             found = self._shelves[placement] = (self.living.version, Shelf.of(self.living, kind))
         return found[1]
+
+    def meet(self, name: str) -> None:
+        """Let the store know whose decisions there are; once is enough, and twice does no harm."""
+        if name not in self._met:
+            if len(self._met) >= _MET:
+                self._met.clear()
+            self._met.add(name)
+            self.state.note(Met(name=name))
 
     def minds_what_was_shown(self, placement: str) -> bool:
         """Does any rule here ask what a person has been shown before?"""

@@ -56,6 +56,8 @@ def remember(
             marks=[one["marks"] for one in items] if any(one["marks"] for one in items) else [],
         )
     )
+    if name:
+        desk.meet(name)
     if name and items and desk.minds_what_was_shown(answer["placement"]):
         desk.state.note(
             Shown(

@@ -30,6 +30,7 @@ from serving.state import (
     Fact,
     Filed,
     ItemChange,
+    Met,
     Recalled,
     Shown,
     StateUnavailable,
@@ -70,7 +71,7 @@ class _Writer(threading.Thread):
     def __init__(self, filing: Filing) -> None:
         super().__init__(name="feeds-state", daemon=True)
         self.filing = filing
-        self.waiting: queue.SimpleQueue[_Waiting | Shown | None] = queue.SimpleQueue()
+        self.waiting: queue.SimpleQueue[_Waiting | Shown | Met | None] = queue.SimpleQueue()
         self.start()
 
     def run(self) -> None:
@@ -87,14 +88,14 @@ class _Writer(threading.Thread):
                 answers = [_unavailable(error)] * len(calls)
             _tell(calls, answers)
 
-    def _gather(self) -> tuple[list[_Waiting], list[Shown], bool]:
+    def _gather(self) -> tuple[list[_Waiting], list[Shown | Met], bool]:
         """What came within the time that the first may wait; False: it was the last."""
         calls: list[_Waiting] = []
-        notes: list[Shown] = []
+        notes: list[Shown | Met] = []
         one, until, facts = self.waiting.get(), float("inf"), 0
         while one is not None:
             now = time.monotonic()
-            if isinstance(one, Shown):
+            if isinstance(one, Shown | Met):
                 notes.append(one)
                 until, facts = min(until, now + NOTE_SECONDS), facts + 1
             else:
@@ -108,7 +109,9 @@ class _Writer(threading.Thread):
                 return calls, notes, True
         return calls, notes, False
 
-    def _commit(self, calls: list[_Waiting], notes: list[Shown]) -> list[list[bool] | Exception]:
+    def _commit(
+        self, calls: list[_Waiting], notes: list[Shown | Met]
+    ) -> list[list[bool] | Exception]:
         """Keep everything in one transaction; a call that cannot be kept takes no other along."""
         answers: list[list[bool] | Exception] = []
         self.filing.begin()
@@ -149,10 +152,10 @@ class SqliteState:
         self._writer.waiting.put(_Waiting(facts, told))
         return await told
 
-    def note(self, shown: Shown) -> None:
+    def note(self, seen: Shown | Met) -> None:
         """See State."""
         if not self._closed and self._writer.waiting.qsize() <= MOST_WAITING:
-            self._writer.waiting.put(shown)
+            self._writer.waiting.put(seen)
 
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""

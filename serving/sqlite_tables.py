@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from features.options import Identity
-from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, Shown
+from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, Met, Shown
 
 VERSION = 1  # of the tables, as `PRAGMA user_version`
 BUSY_SECONDS = 2.0  # how long a commit waits for another process's
@@ -42,6 +42,7 @@ CREATE INDEX answers_of_name ON answers (name);
 CREATE TABLE shown (name TEXT NOT NULL, at_us INTEGER NOT NULL, placement TEXT NOT NULL,
                     item_ids TEXT NOT NULL, decision_id TEXT NOT NULL);
 CREATE INDEX shown_to_name ON shown (name, at_us);
+CREATE TABLE met (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE forgotten (name TEXT PRIMARY KEY, at_us INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE names (name TEXT PRIMARY KEY, customer TEXT, shared INTEGER NOT NULL DEFAULT 0,
                     unlinked INTEGER NOT NULL DEFAULT 0, personalise INTEGER,
@@ -154,8 +155,11 @@ class Filing:
         self.connection.execute("RELEASE facts")
         return new
 
-    def show(self, shown: Shown) -> None:
-        """File what a person was shown."""
+    def show(self, shown: Shown | Met) -> None:
+        """File what a person was shown, or that they were shown anything."""
+        if isinstance(shown, Met):
+            self.connection.execute("INSERT OR IGNORE INTO met VALUES (?)", (shown.name,))
+            return
         items = msgspec.json.encode(shown.item_ids).decode()
         self._know(shown.name)
         self.connection.execute(
@@ -270,6 +274,7 @@ class Filing:
             self.connection.execute("DELETE FROM answers WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM shown WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM names WHERE name = ?", (name,))
+            self.connection.execute("DELETE FROM met WHERE name = ?", (name,))
             column = "user_id" if name[0] == "u" else "visitor_id"
             self.connection.execute(f"DELETE FROM links WHERE {column} = ?", (name[2:],))
             self.connection.execute("REPLACE INTO forgotten VALUES (?, ?)", (name, wish.at_us))

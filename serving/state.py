@@ -119,6 +119,15 @@ class Shown(_Fact, frozen=True, kw_only=True):
     at_us: int
 
 
+class Met(_Fact, frozen=True, kw_only=True):
+    """Somebody got a feed: a build can tell whose decisions these are, where nothing else is kept.
+
+    The log of decisions has pseudonyms; they can be made of names, and no name can be made of them.
+    """
+
+    name: str  # marked
+
+
 Fact = Event | Link | Answer | Consent | ItemChange | Forget
 
 
@@ -170,8 +179,8 @@ class State(Protocol):
         raises:  StateUnavailable: nothing of this call was kept
         """
 
-    def note(self, shown: Shown) -> None:
-        """Keep what was shown, soon: not awaited, and lost if the process dies first."""
+    def note(self, seen: Shown | Met) -> None:
+        """Keep what was shown, or to whom, soon: not awaited, lost if the process dies first."""
 
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """All that is remembered of one person, under all of its names."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from features.types import MINUTE_US, from_us, to_us
@@ -19,7 +20,8 @@ from serving.api_told import (
 )
 from serving.asking import linked_in
 from serving.desk import BadRequest, Desk
-from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link
+from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, StateUnavailable
+from training.open_catalogue import NoRoom
 
 FUTURE_US = 5 * MINUTE_US  # a sender's clock may be so far ahead
 
@@ -163,7 +165,8 @@ async def catalogue(desk: Desk, request: CatalogueRequest) -> dict[str, Any]:
 async def _keep(desk: Desk, facts: Sequence[Fact]) -> list[bool]:
     """On disk, and taken in by this worker; the others follow."""
     new = await desk.state.write(facts)
-    await desk.living.catch_up(desk.state)
+    with suppress(NoRoom, StateUnavailable):  # what is kept is kept: the worker follows in a moment
+        await desk.living.catch_up(desk.state)
     return new
 
 

@@ -30,7 +30,7 @@ from serving.feed import feed
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
-from serving.state import Event, Fact, Filed, Recalled, Shown, State
+from serving.state import Event, Fact, Filed, Met, Recalled, Shown, State
 from serving.would import some, would
 
 Work = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
@@ -137,7 +137,7 @@ class _Unwritten:
         self.facts += facts
         return [True] * len(facts)
 
-    def note(self, shown: Shown) -> None:
+    def note(self, seen: Shown | Met) -> None:
         """Nothing was shown."""
 
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:

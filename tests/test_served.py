@@ -18,7 +18,7 @@ from features.reading import file_digests, log_of, own_log, read_tables
 from features.types import to_us
 from serving.decisions import DecisionLog
 from serving.sqlite_state import SqliteState
-from serving.state import Answer, Consent, Event, Forget, Link, Shown
+from serving.state import Answer, Consent, Event, Forget, Link, Met
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
 NOW = datetime(2026, 4, 1, tzinfo=UTC)
@@ -85,8 +85,7 @@ class World:
         ))  # fmt: skip
         log.close()
         if name:
-            self.tell(shown=[Shown(decision_id=f"d{number}", name=name, placement="home",
-                                   item_ids=items, at_us=at(hour))])  # fmt: skip
+            self.tell(shown=[Met(name=name)])
 
 
 def events(features, *columns):

@@ -18,6 +18,8 @@ from serving.state import (
     Forget,
     ItemChange,
     Link,
+    Met,
+    Recalled,
     Shown,
     StateUnavailable,
 )  # fmt: skip
@@ -167,6 +169,14 @@ class TestWhatIsKept:
             return (await state.recall(None, "tv")).shown
 
         assert told([], noted) == [(1, "home", ["a", "b"]), (2, "home", ["a", "b"])]
+
+    def test_that_somebody_got_a_feed_says_nothing_else_of_them(self, told):
+        async def met(state):
+            state.note(Met(name="u:ann"))
+            await state.write([view("z", visitor_id="tv")])
+            return await state.recall("ann", None)
+
+        assert told([], met) == Recalled(customer="ann")
 
     def test_nothing_is_known_of_a_stranger(self, told):
         assert told([], recall()).customer is None

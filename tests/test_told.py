@@ -123,7 +123,12 @@ class TestEvents:
             (view("a", visitor_id="v", when="now"), "events.3.when"),
             (view("a", visitor_id="v", occurred_at="2026-05-01T08:00:00"), "events.3.occurred_at"),
             (view("a", visitor_id="v", occurred_at="yesterday"), "events.3.occurred_at"),
+            (
+                view("a", visitor_id="v", occurred_at="0001-01-01T00:00:00+14:00"),
+                "events.3.occurred_at",
+            ),
             (view("a", visitor_id="v", position=0), "events.3.position"),
+            (view("a", visitor_id="v", position=2**70), "events.3.position"),
             (view("a", visitor_id="v", propensity=1.5), "events.3.propensity"),
             (view("a", visitor_id="v", currency="euro"), "events.3.currency"),
         ],
@@ -236,6 +241,15 @@ class TestTheCatalogue:
              "sort", **asked)  # fmt: skip
         soon(service, lambda one: one["items"] != [], "similar", placement="home",
              item_id="told-new")  # fmt: skip
+
+    def test_more_new_items_than_there_is_room_for_are_known_to_every_worker_soon(self, service):
+        """A worker keeps a thousand places; for more it makes its world anew."""
+        for batch in range(2):
+            items = [{"item_id": f"told-{batch}-{n}", "kind": "product", "available": False}
+                     for n in range(1000)]  # fmt: skip
+            assert tell(service, "catalogue", items=items)["kept"] == 1000
+        asked = {"placement": "home", "item_ids": ["told-0-0", "told-1-999"]}
+        soon(service, lambda one: one["unknown_items"] == [], "sort", **asked)
 
 
 def test_the_api_docs_have_every_endpoint_with_an_example(service):

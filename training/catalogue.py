@@ -120,8 +120,14 @@ class Catalogue:
             found[begin:end] = True
         return found
 
+    @cached_property
+    def _has_sensitive(self) -> bool:
+        return bool(self.sensitive.any())
+
     def may_be_named(self, item: int) -> bool:
         """Neither the item nor its category is sensitive: it may be told as a reason."""
+        if not self._has_sensitive:
+            return True
         code = int(self.category[item])
         return not (self.sensitive[item] or (code >= 0 and self.sensitive_categories[code]))
 
