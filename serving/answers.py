@@ -13,7 +13,11 @@ from serving.living import Living
 from training.catalogue import folded
 
 MUTES = {"mute_category": "category", "mute_brand": "brand", "mute_item": "item"}
-UNMUTES = {"unmute_category": "mute_category", "unmute_brand": "mute_brand"}
+UNMUTES = {
+    "unmute_category": "mute_category",
+    "unmute_brand": "mute_brand",
+    "unmute_item": "mute_item",
+}
 Said = tuple[str, str, int]  # question, answer, when
 _NOTHING = np.empty(0, np.int32)
 

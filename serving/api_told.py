@@ -115,6 +115,9 @@ class PreferencesRequest(Person):
     less_of_categories: list[Text] = Field(default=[], max_length=50)
     mute_categories: list[Text] = Field(default=[], max_length=50, description="nothing of it")
     mute_brands: list[Text] = Field(default=[], max_length=50)
+    unmute_items: list[Id] = Field(
+        default=[], max_length=50, description="show it again; its category stays as it was"
+    )
     unmute_categories: list[Text] = Field(default=[], max_length=50)
     unmute_brands: list[Text] = Field(default=[], max_length=50)
     personalise: bool | None = Field(

@@ -39,6 +39,7 @@ class Holder:
     desk: Desk | None = None
     state: State | None = None
     log: DecisionLog | None = None
+    _refused: str | None = None  # the version that could not be opened
     _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -68,9 +69,11 @@ class Holder:
         try:
             bundle = await asyncio.to_thread(_opened, self.home.bundles / wanted)
             self.desk = await self._desk(bundle, ROOM)
-        except ValueError:
-            served = self.desk and self.desk.bundle.version
-            _log.exception("cannot serve %s; %s stays", wanted, served)
+        except ValueError as error:
+            if wanted != self._refused:  # once: the pointer is looked at twice a second
+                served = self.desk and self.desk.bundle.version
+                _log.error("cannot serve %s; %s stays: %s", wanted, served, error)
+            self._refused = wanted
             return
         gc.collect()
         gc.freeze()  # what a bundle holds lives as long as it does: no need to look at it again

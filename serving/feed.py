@@ -64,7 +64,7 @@ async def feed(desk: Desk, request: FeedRequest) -> dict[str, Any]:
     people = _without(desk, people_of(desk.living, asker, recent), [*request.exclude, *before])
     terms = _terms(desk, request, deal)
     if before:
-        terms = replace(terms, offset=len(before))
+        terms = replace(terms, offset=len(before), min_items=0)  # a last page may be short
     people, terms = ruled(desk, request.placement, (asker, deal), people, terms)
     feeds = decide(desk.ladder, people, terms)
     chance = explored(feeds, people, terms, place.exploration_share, desk.random)

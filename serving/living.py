@@ -7,6 +7,7 @@ are those of this second, and an item that has just appeared can be shown.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,6 +25,7 @@ from training.open_catalogue import NoRoom, OpenCatalogue
 from training.policy import Step
 from training.rankers.live import followers
 
+_log = logging.getLogger("feeds.living")
 ROOM = 1000  # items that may appear before the world is made anew with more room
 _FACTS = ("kind", "title", "category", "brand", "price", "currency", "url", "image_url")
 
@@ -104,14 +106,25 @@ class Living:
                 self.take_in(filed, tails)
 
     def take_in(self, filed: Sequence[Filed], tails: Mapping[str, Sequence[Event]]) -> None:
-        """Facts in the order of commits; tails: what each person had done before the first one."""
+        """Facts in the order of commits; tails: what each person had done before the first one.
+
+        Raises NoRoom; nothing has been counted then, and the same facts are taken in anew.
+        """
+        try:
+            self._take_in(filed, tails)
+        except NoRoom:
+            raise
+        except Exception:  # one odd fact must not stop a worker from following all others
+            _log.exception("left out what came with facts %d to %d", filed[0].seq, filed[-1].seq)
+        self.seq = filed[-1].seq
+
+    def _take_in(self, filed: Sequence[Filed], tails: Mapping[str, Sequence[Event]]) -> None:
         fresh = []
         for one in filed:
             if isinstance(one.fact, ItemChange):
                 self._change(one.fact)
             elif self._counts(one.fact):
                 fresh.append((one.name, one.fact))
-        self.seq = filed[-1].seq
         if not fresh:
             return
         trails = self._trails(fresh, tails)

@@ -55,6 +55,7 @@ _LINK = """
 INSERT INTO links (visitor_id, user_id, linked_us) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET
 linked_us = CASE WHEN unlinked_us IS NULL THEN min(linked_us, excluded.linked_us)
                  WHEN linked_us > unlinked_us THEN linked_us
+                 WHEN excluded.linked_us = unlinked_us THEN unlinked_us + 1  -- told after it
                  ELSE max(linked_us, excluded.linked_us) END"""
 _UNLINK = """
 INSERT INTO links (visitor_id, user_id, linked_us, unlinked_us) VALUES (?1, ?2, ?3, ?3)

@@ -115,13 +115,15 @@ def _said(desk: Desk, request: PreferencesRequest) -> list[tuple[str, str]]:
     living = desk.living
     less = (living.base.config.preferences.less or ["less_of_this"])[0]
     found = [(one.question, one.answer) for one in request.answers]
-    for place, item_id in enumerate(request.less_of_items):
-        item = int(living.catalogue.find([item_id])[0])
-        if item < 0:
-            raise BadRequest(f"less_of_items.{place}", f"there is no item {item_id!r}")
-        found.append(("mute_item", living.catalogue.texts(living.catalogue.find([item_id]))[0]))
-        code = int(living.catalogue.category[item])
-        found += [(less, living.catalogue.tree[code])] if code >= 0 else []
+    for field, question in {"less_of_items": "mute_item", "unmute_items": "unmute_item"}.items():
+        for place, item_id in enumerate(getattr(request, field)):
+            item = living.catalogue.find([item_id])
+            if item[0] < 0:
+                raise BadRequest(f"{field}.{place}", f"there is no item {item_id!r}")
+            found.append((question, living.catalogue.texts(item)[0]))
+            code = int(living.catalogue.category[item[0]])
+            if question == "mute_item" and code >= 0:
+                found.append((less, living.catalogue.tree[code]))
     for field, question in {"less_of_categories": less, "mute_categories": "mute_category",
                             "unmute_categories": "unmute_category", "mute_brands": "mute_brand",
                             "unmute_brands": "unmute_brand"}.items():  # fmt: skip

@@ -11,12 +11,10 @@ from typing import NamedTuple
 import pytest
 from at_the_desk import at_the_desk
 from readers import START, log, read, trained
-from small_desk import END, MINUTE, PLACES, at_desk
+from small_desk import END, MINUTE, at_desk
 
 from serving import telling
-from serving.api import FeedRequest
 from serving.api_told import (
-    AnswerIn,
     EventIn,
     EventsRequest,
     ForgetRequest,
@@ -25,7 +23,6 @@ from serving.api_told import (
     UnlinkRequest,
 )
 from serving.asking import people_of, who
-from serving.feed import feed
 from training.policy import known_of
 
 LOGGED = ["r1", "r2", "t1"]  # what everybody of the log did
@@ -290,61 +287,6 @@ class TestWhoIsForgotten:
         assert at(work) == Known([], ["k1"], consent=True, unknown=False)
 
 
-class TestWhatIsNotWanted:
-    def shown(self, at, **words):
-        """What c0 is shown who has just looked at r1: items, and what they are said to go with."""
-
-        async def work(desk):
-            await sees(desk, "r1", user_id="c0")
-            if words:
-                await prefers(desk, user_id="c0", **words)
-            answer = await feed(desk, FeedRequest(placement="home", user_id="c0", size=9))
-            return await ask(desk, user_id="c0"), answer["items"]
-
-        return at(work)
-
-    def test_without_a_word_roses_are_shown_and_speak_for_others(self, at):
-        known, items = self.shown(at)
-        assert "r3" in [one["item_id"] for one in items]
-        assert known.before + known.visit == [*LOGGED, "r1"]
-
-    def test_a_muted_category_is_neither_shown_nor_a_reason(self, at):
-        known, items = self.shown(at, mute_categories=["garden/roses"])
-        assert not {one["item_id"] for one in items} & {"r1", "r2", "r3"}
-        assert known.before + known.visit == ["t1"]
-        assert not [one["reason"] for one in items if "R1" in one["reason"]]
-
-    def test_a_muted_brand_is_gone_and_comes_back(self, at):
-        _, nothing = self.shown(at, mute_brands=["own"])  # everything here is of it
-        _, again = self.shown(at, unmute_brands=["Own"])
-        assert nothing == []
-        assert "r3" in [one["item_id"] for one in again]
-
-    def test_less_of_this_takes_the_item_away_and_leaves_its_category(self, at):
-        known, items = self.shown(at, less_of_items=["r3"])
-        ids = [one["item_id"] for one in items]
-        assert "r3" not in ids
-        assert {PLACES[one] for one in ids} & {"garden/tools", "kitchen"}
-        assert known.before + known.visit == [*LOGGED, "r1"]
-
-
-class TestAnAnswer:
-    def test_is_a_word_on_a_category_of_the_next_feed(self, at):
-        async def work(desk):
-            told = AnswerIn(question="topic", answer="Kitchen")
-            await prefers(desk, visitor_id="tab", answers=[told])
-            now = desk.now_us(None)
-            asker = await who(desk.living, desk.state, None, "tab", now)
-            queries = people_of(desk.living, asker, desk.found([])[0]).queries
-            tree = desk.living.catalogue.tree
-            return {tree[n]: float(w) for n, w in zip(
-                queries.declared.indices, queries.declared.data, strict=True)}  # fmt: skip
-
-        (category, weight), *others = at(work).items()
-        assert (category, others) == ("kitchen", [])
-        assert weight > 0
-
-
 class TestAVisit:
     def test_is_open_until_a_silence_of_half_an_hour(self, at):
         async def work(desk):
@@ -373,15 +315,6 @@ class TestAVisit:
 
         found = at(work)
         assert (found.before, found.visit) == (["k1"], ["k2"])
-
-    def test_goes_on_from_the_log_into_what_was_told(self, at):
-        """c0's last look in the log was at t1, ten days before: another visit."""
-
-        async def work(desk):
-            await sees(desk, "k1", user_id="c0")
-            return await ask(desk, user_id="c0")
-
-        assert at(work).visit == ["k1"]
 
 
 def test_what_an_event_told_of_and_recent_repeats_counts_once(at):

@@ -14,6 +14,7 @@ from serving import telling
 from serving.api import SortRequest, SortResponse
 from serving.api_told import CatalogueRequest, ItemIn, PreferencesRequest
 from serving.listing import sort
+from training.item_facts import UNBORN
 
 PAGE = ["k2", "k1", "r3", "r1"]  # by popularity it is r3, r1, k2, k1
 PRICES = {"k2": 20.0, "k1": 5.0, "r3": 10.0}  # r1 has none
@@ -93,13 +94,15 @@ class TestTheShoppersOwnOrder:
                 ItemIn(item_id="older", kind="product", published_at=END - timedelta(days=1)),
             ]
             await telling.catalogue(desk, CatalogueRequest(items=items))
-            asked = {"placement": "home", "item_ids": ["k1", "older", "fresh"]}
+            undated = int(desk.living.catalogue.find(["k2"])[0])
+            desk.living.catalogue.tell(undated, born_us=UNBORN)
+            asked = {"placement": "home", "item_ids": ["k2", "k1", "older", "fresh"]}
             return [await sort(desk, SortRequest(**asked, sort_by="newest", descending=turned))
                     for turned in (False, True)]  # fmt: skip
 
         newest, oldest = at_desk(tmp_path / "other", work)
-        assert letters(newest) == "fresh older k1"
-        assert letters(oldest) == "k1 older fresh"
+        assert letters(newest) == "fresh older k1 k2", "nobody knows since when there is a k2"
+        assert letters(oldest) == "k1 older fresh k2"
 
 
 class TestWhoLooks:

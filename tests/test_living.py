@@ -20,7 +20,9 @@ from serving.api_told import CatalogueRequest, EventIn, EventsRequest, ItemIn
 from serving.feed import feed
 from serving.living import Living
 from serving.sqlite_state import SqliteState
+from serving.state import ItemChange
 from training.batch import Wish, rank_people
+from training.open_catalogue import NoRoom
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +177,28 @@ class TestTheCatalogue:
 
         card = at_the_desk(model, tmp_path, work)
         assert (card["price"], card["title"]) == (3.5, "Dee")
+
+    def test_an_event_that_needs_more_room_is_not_lost(self, model, tmp_path):
+        async def work(desk):
+            small = await Living.of(model, desk.state, room=2)
+            await tell(desk, *(event(f"x{n}", START + DAY) for n in range(3)))
+            with pytest.raises(NoRoom):
+                await small.catch_up(desk.state)
+            with pytest.raises(NoRoom):
+                await small.catch_up(desk.state)  # whoever looks again is told again
+
+        at_the_desk(model, tmp_path, work)
+
+    def test_a_fact_that_cannot_be_taken_in_stops_nothing(self, model, tmp_path, caplog):
+        async def work(desk):
+            odd = ItemChange(item_id="d", at_us=1, kind="no such kind")
+            await desk.state.write([odd])
+            await desk.living.catch_up(desk.state)
+            await tell(desk, event("d", START + DAY))
+            return await ids(desk, START + DAY + SECOND, user_id="n1")
+
+        assert "d" not in at_the_desk(model, tmp_path, work), "read, after the odd fact"
+        assert "left out what came with facts 1 to 1" in caplog.text
 
     def test_more_new_items_than_there_is_room_for_make_the_world_anew(self, model, tmp_path):
         """A worker that starts later needs the room at once."""

@@ -169,9 +169,12 @@ class TestWhatAnExperimentSays:
 
     @pytest.mark.parametrize("key", ["model", "rules"])
     def test_about_a_model_or_rules_says_nothing_of_rungs(self, words, key):
-        arm = {"share": 0.5, "highest_rung": "segment", key: "12"}
-        assert words({**RUNG, "arms": {"less": arm}}, {"usual": 2}) == []
-        assert words({**RUNG, "arms": {"less": {"share": 0.5, key: "12"}}}, {"usual": 2}) == []
+        rules = [{"set": "12", "diversity": 0.5}] if key == "rules" else []
+        for arm in (
+            {"share": 0.5, "highest_rung": "segment", key: "12"},
+            {"share": 0.5, key: "12"},
+        ):
+            assert words({**RUNG, "arms": {"less": arm}}, {"usual": 2}, rules=rules) == []
 
     def test_arms_that_hold_too_few_people_say_nothing(self, tmp_path):
         """A third of the people of one arm is lost on the way: no verdict, whatever they did."""

@@ -111,9 +111,10 @@ class TestACursorThatWeDidNotWrite:
          urlsafe_b64encode(b'["r1"]').decode(),  # not packed
          urlsafe_b64encode(zlib.compress(b'{"r1": 1}')).decode(),
          urlsafe_b64encode(zlib.compress(b"[1, 2]")).decode(),
+         urlsafe_b64encode(zlib.compress(b'["r1"]')[:-2]).decode(),  # all of it, unchecked
          urlsafe_b64encode(zlib.compress(b'["' + b"r" * 50_000_000 + b'"]')).decode()],
         ids=["empty", "short", "no base64", "no ascii", "no zlib", "a word", "not packed",
-             "an object", "numbers", "50 MB"],
+             "an object", "numbers", "checksum cut", "50 MB"],
     )  # fmt: skip
     def test_is_refused(self, told):
         with pytest.raises(BadRequest, match="next_cursor") as error:

@@ -103,13 +103,18 @@ class Catalogue:
 
     def below(self, path: str) -> tuple[int, int]:
         """The codes in `tree` of a category and all below it: from, until before; equal: none."""
-        first = next((n for n in range(len(self.tree)) if self.tree[n] == path), -1)
-        if first < 0:
-            return 0, 0
-        last, inside = first + 1, f"{path}/"
-        while last < len(self.tree) and self.tree[last].startswith(inside):
-            last += 1
-        return first, last
+        return self._ranges.get(path, (0, 0))
+
+    @cached_property
+    def _ranges(self) -> dict[str, tuple[int, int]]:
+        """Of every category the codes of itself and all below it."""
+        found: dict[str, tuple[int, int]] = {}
+        for code in range(len(self.tree)):
+            path = self.tree[code]
+            while path:
+                found[path] = (found.get(path, (code, 0))[0], code + 1)
+                path = path.rpartition("/")[0]
+        return found
 
     @cached_property
     def sensitive_categories(self) -> Bool:
