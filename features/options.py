@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 SKIP = "skip"  # the answer of who does not want to answer
+MUTES = {"mute_category": "category", "mute_brand": "brand", "mute_item": "item"}
+UNMUTES = {f"un{name}": name for name in MUTES}
+WISHES = (*MUTES, *UNMUTES)  # questions whose answers say what is not to be seen, not what is liked
 
 
 Rung = Literal["one_for_all", "context", "segment", "one_to_one"]

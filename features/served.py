@@ -2,9 +2,11 @@
 
 Everything comes out as Parquet with the contract's columns under `home.served`; it can be made
 again from `home.state` and `home.decisions`, and where nothing was recorded there is no file. What
-was shown is one event per item and decision, and needs a name for it: the first of the config's
+somebody muted is no preference: it says what is not to be seen, not what is liked. What was shown
+is one event per item and decision, and needs a name for it: the first of the config's
 `impressions`. A decision has a pseudonym; whose it is, is told from the names that the state knows,
-and whoever it does not know, or has forgotten, stays a stranger: a session of that pseudonym.
+and whoever it does not know stays a stranger: a session of that pseudonym. So does whoever was
+forgotten, in all that was shown until then.
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import contract
 from features.config import Config, ConfigError
-from features.decided import OPEN, Torn, decision_files, pseudonym, read_decisions
+from features.decided import OPEN, Decided, Torn, decision_files, pseudonym, read_decisions
 from features.home import Home, written_beside
+from features.options import WISHES
 
 MARK = "service:"  # before the name of a file, where others are the shop's
 STATE_VERSION = 1  # of the state's tables
-_VERSION = 1  # of how decisions become events
+_VERSION = 2  # of how decisions become events
 _ROWS = 100_000  # rows of a batch
 _MARKS = {"u": "user_id", "v": "visitor_id", "s": "session_id"}
 _SHOWN = ("occurred_at", "event_type", "item_id", "user_id", "visitor_id", "session_id",
@@ -48,16 +51,25 @@ _TOLD = {  # table of the contract -> the columns that the state gives it, and h
     "preferences": (
         ["user_id", "visitor_id", "question", "answer", "answered_at"],
         "SELECT CASE name LIKE 'u:%' WHEN 1 THEN substr(name, 3) END, CASE name LIKE 'v:%' WHEN 1 "
-        "THEN substr(name, 3) END, question, answer, answered_us FROM answers ORDER BY rowid",
+        "THEN substr(name, 3) END, question, answer, answered_us FROM answers "
+        f"WHERE question NOT IN {WISHES} ORDER BY rowid",
     ),
-    "customers": (  # who refuses under one name has refused
+    "customers": (  # the newest word counts, at one moment the refusal; SQLite takes its row
         ["user_id", "consent_personalise"],
-        "SELECT coalesce(customer, substr(name, 3)) AS who, min(personalise) FROM names "
+        "SELECT who, personalise FROM (SELECT coalesce(customer, substr(name, 3)) AS who, "
+        "personalise, max(2 * said_us - personalise) FROM names "
         "WHERE personalise IS NOT NULL AND (name LIKE 'u:%' OR customer IS NOT NULL) "
-        "GROUP BY who ORDER BY who",
+        "GROUP BY who) ORDER BY who",
     ),
 }
 _log = logging.getLogger("feeds.served")
+
+
+class _Name(NamedTuple):
+    """A marked name, and until when it is forgotten."""
+
+    name: str
+    forgotten_us: int | None
 
 
 def tables(config: Config, home: Home) -> list[tuple[str, Path]]:
@@ -147,20 +159,28 @@ def _shown(home: Home, event_type: str) -> list[Path]:
     return found
 
 
-def _known(home: Home) -> tuple[dict[str, str], list[str]]:
-    """Pseudonym -> marked name of everybody the state knows, and the names that it forgot."""
+def _known(home: Home) -> tuple[dict[str, _Name], list[tuple[str, int]]]:
+    """Pseudonym -> name of everybody the state knows, and the names that it forgot, and when."""
     if not (home.state.exists() and home.salt.exists()):
         return {}, []
     with closing(_open(home.state)) as state:
-        forgotten = [row[0] for row in state.execute("SELECT name FROM forgotten ORDER BY name")]
+        forgotten = state.execute("SELECT name, at_us FROM forgotten ORDER BY name").fetchall()
         names = [
             row[0] for row in state.execute("SELECT name FROM names UNION SELECT name FROM met")
         ]
-    key, gone = home.salt.read_bytes(), set(forgotten)
-    return {pseudonym(key, name): name for name in names if name not in gone}, forgotten
+    key, gone = home.salt.read_bytes(), dict(forgotten)
+    return {pseudonym(key, name): _Name(name, gone.get(name)) for name in names}, forgotten
 
 
-def _exposures(files: list[Path], names: dict[str, str], event_type: str) -> pa.Table:
+def _whose(one: Decided, names: dict[str, _Name]) -> str:
+    """The marked name of a decision; until somebody was forgotten it is a stranger's."""
+    known = names.get(one.person)
+    if known is None or (known.forgotten_us is not None and one.at_us <= known.forgotten_us):
+        return f"s:{one.person or one.decision_id}"
+    return known.name
+
+
+def _exposures(files: list[Path], names: dict[str, _Name], event_type: str) -> pa.Table:
     """An event per shown item, in the order of the files."""
     kinds = {column.name: _ARROW[column.kind] for column in contract.TABLES["events"]}
     found: dict[str, list[Any]] = {name: [] for name in _SHOWN}
@@ -168,8 +188,7 @@ def _exposures(files: list[Path], names: dict[str, str], event_type: str) -> pa.
         if isinstance(one, Torn):
             _log.warning("%s:%d: no decision; left out", one.file, one.line)
             continue
-        stranger = one.person or one.decision_id
-        mark, who_id = names.get(one.person, f"s:{stranger}").split(":", 1)
+        mark, who_id = _whose(one, names).split(":", 1)
         who = {column: who_id if mark == m else None for m, column in _MARKS.items()}
         chances = one.propensities or [None] * len(one.item_ids)
         for item, place, chance in zip(one.item_ids, one.positions, chances, strict=True):

@@ -31,10 +31,11 @@ class Told(NamedTuple):
 
 
 def told_of(living: Living, answers: Sequence[Said]) -> Told | None:
-    """The answers that name a category; None: none does.
+    """The answers that name a category; None: none does. What is muted is no answer.
 
     Of a question the newest answers count; what is asked to be less adds up.
     """
+    answers = [one for one in answers if one[0] not in MUTES and one[0] not in UNMUTES]
     if not answers:
         return None
     asks_less = living.base.config.preferences.less
@@ -52,7 +53,7 @@ def told_of(living: Living, answers: Sequence[Said]) -> Told | None:
 
 def category_named(living: Living, text: str) -> int:
     """The category that an answer names: by its path, else as the last part of exactly one."""
-    return living.categories.get(folded(text), -1)
+    return living.catalogue.category_names.get(folded(text), -1)
 
 
 def path_named(living: Living, text: str) -> str:
@@ -101,5 +102,5 @@ def named(living: Living, text: str, *, brand: bool) -> str | None:
     if not brand:
         place = category_named(living, text)
         return names[place] if place >= 0 else None
-    wanted = text.strip().lower()
-    return next((names[n] for n in range(len(names)) if names[n].lower() == wanted), None)
+    codes = living.catalogue.brand_codes.get(text.strip().lower())
+    return names[codes[0]] if codes else None

@@ -195,5 +195,8 @@ class SortResponse(Decided):
     """The given ids in their new order, none lost and none invented."""
 
     item_ids: list[str]
-    unavailable_items: list[str] = Field(description="known, and not to be had now; near the end")
+    unavailable_items: list[str] = Field(
+        description="known items that may not be shown here now (sold out, not published yet, "
+        "hidden by a rule, of another kind); behind the rest"
+    )
     placed: list[Placed] | None = Field(default=None, description="with `explain`, item by item")

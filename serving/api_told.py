@@ -24,7 +24,7 @@ class EventIn(Request):
     visitor_id: Id | None = None
     session_id: Id | None = None
     event_id: Id | None = Field(
-        default=None, description="the sender's own: sent again, it is the same event"
+        default=None, description="unique in the shop: sent again, it is the same event"
     )
     channel: Id | None = None
     value: Amount | None = None
@@ -56,7 +56,7 @@ class EventsRequest(Request):
 
 
 class EventsResponse(Answer):
-    """What became of them. What was accepted is on disk."""
+    """What became of them. What was accepted is kept, whatever happens to the process."""
 
     accepted: int
     duplicates: int = Field(description="their event_id had been accepted before")
@@ -146,6 +146,7 @@ class ItemIn(Request):
     image_url: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
     language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
     published_at: Moment | None = Field(default=None, description="not shown before")
+    sensitive: bool | None = Field(default=None, description="never a reason for another item")
 
 
 class CatalogueRequest(Request):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from msgspec import structs
 
 from features.declared import declared_weights
 from features.timelines import Timelines
@@ -17,12 +18,15 @@ from training.policy import People
 from training.queries import Standing
 from training.rankers.base import Queries
 
+Done = tuple[str, str, int, str | None]  # item, event type, when, session
+
 
 @dataclass(frozen=True)
 class Asker:
     """Who asks, and what is known of them; a stranger has no name.
 
     name:  marked, the customer's if one is known, else the visitor's, else empty
+    consent: may more than the current session be used?
     known: a user_id was given that is in the model's log or has done or said something since
     rows:  of the model's people, those that this is
     recalled: what the service has been told; `now_us`: the moment of asking
@@ -31,6 +35,7 @@ class Asker:
     name: str
     known: bool
     rows: Int64
+    consent: bool
     recalled: Recalled
     now_us: int
 
@@ -49,7 +54,7 @@ async def who(
     that passes from hand to hand nobody gets another's history, nor what nobody's name is on.
     """
     if user_id is None and visitor_id is None:
-        return Asker("", True, np.empty(0, np.int64), Recalled(), now_us)
+        return nobody(living, now_us)
     recalled = await state.recall(user_id, visitor_id)
     customer = user_id or recalled.customer
     if customer is None and not recalled.unlinked and not recalled.shared:
@@ -59,9 +64,18 @@ async def who(
     name = f"u:{customer}" if customer is not None else f"v:{visitor_id}"
     rows = _rows(living, customer, visitor_id, recalled)
     if user_id is not None and visitor_id is not None and not _has_done(living, rows, recalled):
-        rows = np.append(rows, await _lent(living, state, visitor_id))
+        lent, events = await _lent(living, state, visitor_id)
+        rows, recalled = np.append(rows, lent), structs.replace(recalled, events=events)
+    if recalled.shared and customer is None:  # what was said on it was said by somebody else
+        recalled = structs.replace(recalled, answers=[], shown=[])
     known = user_id is None or bool(rows.size) or bool(recalled.events or recalled.answers)
-    return Asker(name, known, rows, recalled, now_us)
+    return Asker(name, known, rows, _consent(living, rows, recalled), recalled, now_us)
+
+
+def nobody(living: Living, now_us: int) -> Asker:
+    """A perfect stranger."""
+    rows, recalled = np.empty(0, np.int64), Recalled()
+    return Asker("", True, rows, _consent(living, rows, recalled), recalled, now_us)
 
 
 def linked_in(living: Living, visitor_id: str) -> str | None:
@@ -77,7 +91,7 @@ def _rows(
     living: Living, customer: str | None, visitor_id: str | None, recalled: Recalled
 ) -> Int64:
     """The model's rows of this person: of the customer and their devices, or of the visitor."""
-    if recalled.forgotten:
+    if recalled.forgotten_us is not None and recalled.forgotten_us >= living.base.as_of_us:
         return np.empty(0, np.int64)
     names = [] if customer is None else [f"u:{customer}"]
     names += [f"v:{visitor}" for visitor in recalled.visitors]
@@ -94,12 +108,12 @@ def _has_done(living: Living, rows: Int64, recalled: Recalled) -> bool:
     return bool(recalled.events) or recalled.forgotten or bool((log[rows + 1] > log[rows]).any())
 
 
-async def _lent(living: Living, state: State, visitor_id: str) -> Int64:
-    """The row of a device that is nobody's: what was done on it speaks for who signs in there."""
+async def _lent(living: Living, state: State, visitor_id: str) -> tuple[Int64, list[Done]]:
+    """What was done on a device that is nobody's: it speaks for who signs in there."""
     device = await state.recall(None, visitor_id)
-    if device.customer is not None or device.unlinked:
-        return np.empty(0, np.int64)
-    return _rows(living, None, visitor_id, device)
+    if device.customer is not None or device.unlinked or device.shared:
+        return np.empty(0, np.int64), []
+    return _rows(living, None, visitor_id, device), device.events
 
 
 def people_of(living: Living, asker: Asker, recent: Int32) -> People:
@@ -110,7 +124,7 @@ def people_of(living: Living, asker: Asker, recent: Int32) -> People:
     """
     base, now_us = living.base, asker.now_us
     if not (asker.name or recent.size):
-        return _stranger(living, now_us)
+        return _stranger(living, asker)
     away = muted(living, asker.recalled.answers)
     timeline, start = _timeline(living, asker, recent)
     if asker.recalled.shared and asker.user_id is None:  # hand to hand: nothing before this visit
@@ -125,28 +139,29 @@ def people_of(living: Living, asker: Asker, recent: Int32) -> People:
         queries, segment=standing.segments, stage=standing.stages, declared=standing.declared
     )
     return People(
-        queries, np.array([_consent(living, asker)]), np.array([not asker.known]),
+        queries, np.array([asker.consent]), np.array([not asker.known]),
         Ragged.of([away]) if away.size else None,
     )  # fmt: skip
 
 
-def _stranger(living: Living, now_us: int) -> People:
-    consent = living.base.config.shop.consent_default == "yes"
-    queries = Queries.of_strangers(1, len(living.catalogue), now_us)
-    return People(queries, np.array([consent]), np.zeros(1, np.bool_))
+def _stranger(living: Living, asker: Asker) -> People:
+    queries = Queries.of_strangers(1, len(living.catalogue), asker.now_us)
+    return People(queries, np.array([asker.consent]), np.zeros(1, np.bool_))
 
 
-def _consent(living: Living, asker: Asker) -> bool:
-    if asker.recalled.consent is not None:
-        return asker.recalled.consent
-    if asker.rows.size:
-        return bool(living.base.consent[asker.rows].all())
+def _consent(living: Living, rows: Int64, recalled: Recalled) -> bool:
+    if recalled.consent is not None:
+        return recalled.consent
+    if rows.size:
+        return bool(living.base.consent[rows].all())
     return living.base.config.shop.consent_default == "yes"
 
 
 def _timeline(living: Living, asker: Asker, recent: Int32) -> tuple[Timelines, int]:
     """What the person did, the present session last; where in it the current session begins."""
     base, past = living.base, _past(living.base.timelines, asker.rows)
+    if asker.recalled.forgotten_us is not None:  # they came back: what was before stays forgotten
+        past = past.where(past.occurred_us > asker.recalled.forgotten_us)
     since = [one for one in asker.recalled.events
              if base.as_of_us < one[2] <= asker.now_us and one[1] in living.signals]  # fmt: skip
     items = living.catalogue.find([one[0] for one in since])
@@ -186,9 +201,7 @@ def _past(log: Timelines, rows: Int64) -> Timelines:
     )  # fmt: skip
 
 
-def _visit(
-    living: Living, past: Timelines, since: Sequence[tuple[str, str, int, str | None]], now_us: int
-) -> int:
+def _visit(living: Living, past: Timelines, since: Sequence[Done], now_us: int) -> int:
     """Where the visit that is still open begins; the end, where the last one is over.
 
     A visit goes on while the session id stays; without ids until a silence of `gap_minutes`.
@@ -210,7 +223,8 @@ def _visit(
 def _standing(living: Living, asker: Asker, interest: float) -> Standing:
     """Segment and stage are those of the model's moment; what they told us is of this second."""
     base = living.base
-    row = np.array([asker.rows[0] if asker.rows.size else -1], dtype=np.int32)
+    own = asker.rows.size and asker.recalled.forgotten_us is None
+    row = np.array([asker.rows[0] if own else -1], dtype=np.int32)
     sums = np.array([interest], dtype=np.float32)
     plain = base.standing(row, sums, asker.now_us)
     told = told_of(living, asker.recalled.answers)

@@ -30,7 +30,7 @@ def _tired(
     if ruling is not None and ruling.repurchase_days is not None:
         had = np.array(desk.bundle.config.had_signals(), dtype=np.bool_)
         yield histories.items[ruling.bought_lately(histories, had)]
-    if not asker.recalled.shown:
+    if not (asker.consent and asker.recalled.shown):
         return
     if ruling is not None and ruling.seen:
         items, times = _shown(desk, asker, None)

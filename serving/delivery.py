@@ -39,7 +39,7 @@ class Holder:
     desk: Desk | None = None
     state: State | None = None
     log: DecisionLog | None = None
-    _refused: str | None = None  # the version that could not be opened
+    refused: str | None = None  # the version that could not be opened
     _following: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def open(self) -> None:
@@ -56,6 +56,8 @@ class Holder:
         """Put on disk what is still in memory."""
         for task in self._following:
             task.cancel()
+        if self.desk is not None:
+            self.desk.introduce()
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
         if self.state is not None:
@@ -64,17 +66,22 @@ class Holder:
     async def refresh(self) -> None:
         """Open what the pointer names; what cannot be opened leaves the old one in place."""
         wanted = self.home.current()
-        if wanted is None or (self.desk is not None and self.desk.bundle.version == wanted):
+        served = self.desk and self.desk.bundle.version
+        if wanted == served:
+            self.refused = None
+        if wanted in (None, served, self.refused):  # what could not be opened is not tried again
             return
         try:
             bundle = await asyncio.to_thread(_opened, self.home.bundles / wanted)
-            self.desk = await self._desk(bundle, ROOM)
+            desk = await self._desk(bundle, ROOM)
+            if self.desk is not None:
+                self.desk.introduce()
+            self.desk = desk
         except ValueError as error:
-            if wanted != self._refused:  # once: the pointer is looked at twice a second
-                served = self.desk and self.desk.bundle.version
-                _log.error("cannot serve %s; %s stays: %s", wanted, served, error)
-            self._refused = wanted
+            _log.error("cannot serve %s; %s stays: %s", wanted, served, error)
+            self.refused = wanted
             return
+        self.refused = None
         gc.collect()
         gc.freeze()  # what a bundle holds lives as long as it does: no need to look at it again
         _log.info("serving %s", wanted)
@@ -83,10 +90,14 @@ class Holder:
         """Take in what other workers have been told; with more room if new items need it."""
         if self.desk is None or self.state is None:
             return
+        desk = self.desk
+        desk.introduce()
         try:
-            await self.desk.living.catch_up(self.state)
+            await desk.living.catch_up(self.state)
         except NoRoom:
-            self.desk = await self._desk(self.desk.living.base, 4 * self.desk.living.catalogue.room)
+            roomy = await self._desk(desk.living.base, 4 * desk.living.catalogue.room)
+            if self.desk is desk:  # else another model has come meanwhile
+                self.desk = roomy
 
     async def reread(self) -> None:
         """Follow the merchant's rules."""

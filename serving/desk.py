@@ -59,6 +59,7 @@ class Desk:
     _terms: dict[str, Terms] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     _met: set[str] = field(default_factory=set)
+    _new: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Work out what does not move."""
@@ -102,8 +103,15 @@ class Desk:
         return now
 
     def deal(self, asker: Asker, visitor_id: str | None, placement: str) -> Deal:
-        """The arms that this person is in here and now; a stranger is in none."""
-        experiments, unit = self.bundle.config.experiments, asker.user_id or visitor_id
+        """The arms that this person is in here and now; a stranger is in none.
+
+        Nobody is in an experiment on models: a worker serves one, so there is nothing to compare.
+        """
+        unit = asker.user_id or visitor_id
+        experiments = [
+            one for one in self.bundle.config.experiments
+            if not any(arm.model for arm in one.arms.values())
+        ]  # fmt: skip
         if not experiments or unit is None:
             return Deal({}, Treatment())
         arms = arms_of(experiments, unit, from_us(asker.now_us), placement)
@@ -167,12 +175,18 @@ class Desk:
         return found[1]
 
     def meet(self, name: str) -> None:
-        """Let the store know whose decisions there are; once is enough, and twice does no harm."""
+        """Remember whose decision there is; `introduce` tells the store, once for many."""
         if name not in self._met:
             if len(self._met) >= _MET:
                 self._met.clear()
             self._met.add(name)
-            self.state.note(Met(name=name))
+            self._new.append(name)
+
+    def introduce(self) -> None:
+        """Let the store know who has been met; once is enough, and twice does no harm."""
+        if self._new:
+            names, self._new = self._new, []
+            self.state.note(Met(names=names))
 
     def minds_what_was_shown(self, placement: str) -> bool:
         """Does any rule here ask what a person has been shown before?"""

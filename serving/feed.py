@@ -61,7 +61,7 @@ async def feed(desk: Desk, request: FeedRequest) -> dict[str, Any]:
     recent, unknown = desk.found([*request.recent, *page])
     unknown += desk.found(request.exclude)[1]
     before = cursor.read(request.cursor)
-    people = _without(desk, people_of(desk.living, asker, recent), [*request.exclude, *before])
+    people = _without(desk, people_of(desk.living, asker, recent), _there(request, before))
     terms = _terms(desk, request, deal)
     if before:
         terms = replace(terms, offset=len(before), min_items=0)  # a last page may be short
@@ -81,6 +81,11 @@ def _terms(desk: Desk, request: FeedRequest, deal: Deal) -> Terms:
         items = desk.shelf(request.placement).within(desk.living, path)
         return replace(usual, items=items)
     return usual
+
+
+def _there(request: FeedRequest, before: list[str]) -> list[str]:
+    """What this page and those before it have."""
+    return [*request.exclude, *before, *([request.item_id] if request.item_id else [])]
 
 
 def _without(desk: Desk, people: People, item_ids: list[str]) -> People:
@@ -122,7 +127,7 @@ def _why(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> Why
     """What kept things from this feed, told apart."""
     limit, rules = made.terms.highest_rung, made.deal.treatment.rules
     where = request.placement, desk.ruling(request.placement, made.people, limit, rules)
-    why = why_of(desk, made.asker, made.people, where, [*request.exclude, *before])
+    why = why_of(desk, made.asker, made.people, where, _there(request, before))
     category = None if request.category is None else path_named(desk.living, request.category)
     return replace(why, category=category)
 

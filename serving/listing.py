@@ -28,8 +28,8 @@ LOGGED = 100  # places of a listing page that the log of decisions keeps
 async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     """Answer one request, as the fields of a SortResponse.
 
-    The shopper's own order goes first, then pins, then boosts, then relevance. What cannot be had
-    now comes after what can; ids that nobody knows keep their order at the end.
+    What may be shown here now goes first, ids that nobody knows keep their order at the end. Within
+    each part the shopper's own order decides, then pins, then boosts, then relevance.
     """
     began = time.perf_counter()
     desk.placement(request.placement)
@@ -99,10 +99,13 @@ def _explicit(desk: Desk, request: SortRequest, given: Int32) -> Float64 | None:
 
 
 def _answer(desk: Desk, request: SortRequest, feeds: Feeds) -> dict[str, Any]:
+    decided = Decision(feeds.decisions[0]), Reason(feeds.reasons[0])
+    if decided[0] == Decision.suppress:  # a page has its items, whatever is thought of them
+        decided = Decision.fallback, Reason.no_opinion
     return {
         "decision_id": secrets.token_hex(12),
-        "decision": Decision.show.name,
-        "reason": Reason(feeds.reasons[0]).name,
+        "decision": decided[0].name,
+        "reason": decided[1].name,
         "rung": RUNGS[feeds.rungs[0]],
         "placement": request.placement,
         "model_version": desk.bundle.version,

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -27,7 +26,8 @@ from training.rankers.live import followers
 
 _log = logging.getLogger("feeds.living")
 ROOM = 1000  # items that may appear before the world is made anew with more room
-_FACTS = ("kind", "title", "category", "brand", "price", "currency", "url", "image_url")
+_FACTS = ("kind", "title", "category", "brand", "price", "currency", "url", "image_url",
+          "sensitive")  # fmt: skip
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Living:
     newest_us: int = 0
     version: int = 0
     unlisted: set[int] = field(default_factory=set)  # known by an event, and to be listed first
+    withheld: set[int] = field(default_factory=set)  # told to be sold out: birth opens them not
     changed: set[int] = field(default_factory=set)  # items whose details are others than before
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -59,6 +60,7 @@ class Living:
         """The world of `base` with all that the store knows, with more room if it takes more."""
         while True:
             living = cls._fresh(base, room)
+            living.seq = await state.first_after(base.as_of_us)  # the model knows what came before
             try:
                 await living.catch_up(state)
             except NoRoom:
@@ -86,15 +88,9 @@ class Living:
         assert isinstance(self.bundle.catalogue, OpenCatalogue)
         return self.bundle.catalogue
 
-    @cached_property
-    def categories(self) -> Mapping[str, int]:
-        """What an answer can say for a category -> its index."""
-        return self.catalogue.names_of_categories()
-
     def of_brand(self, name: str) -> Int32:
         """The items of a brand, in any case."""
-        names, wanted = self.catalogue.brand_names, name.lower()
-        codes = [place for place in range(len(names)) if names[place].lower() == wanted]
+        codes = self.catalogue.brand_codes.get(name.lower(), [])
         return np.flatnonzero(np.isin(self.catalogue.brand, codes)).astype(np.int32)
 
     async def catch_up(self, state: State) -> None:
@@ -135,10 +131,12 @@ class Living:
 
     def advance(self, now_us: int) -> None:
         """Open what has been published by now."""
-        born = self.catalogue.born_us
-        while self.births.size and born[self.births[0]] <= now_us:
-            self.opened[self.births[0]] = self.catalogue.available[self.births[0]] = True
-            self.changed.add(int(self.births[0]))
+        times = self.catalogue.born_us
+        while self.births.size and times[self.births[0]] <= now_us:
+            born = int(self.births[0])
+            if born not in self.withheld:
+                self.opened[born] = self.catalogue.available[born] = True
+            self.changed.add(born)
             self.births = self.births[1:]
             self.version += 1
 
@@ -158,6 +156,7 @@ class Living:
         catalogue.tell(index, **told)
         if change.available is not None:
             catalogue.tell(index, available=change.available)
+            (self.withheld.discard if change.available else self.withheld.add)(index)
         if change.published_us is not None:
             catalogue.tell(index, born_us=change.published_us)
             waits = change.published_us > max(self.newest_us, change.at_us)

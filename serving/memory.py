@@ -58,7 +58,7 @@ def remember(
     )
     if name:
         desk.meet(name)
-    if name and items and desk.minds_what_was_shown(answer["placement"]):
+    if name and items and asker.consent and desk.minds_what_was_shown(answer["placement"]):
         desk.state.note(
             Shown(
                 decision_id=answer["decision_id"], name=name, placement=answer["placement"],

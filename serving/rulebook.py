@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
+import numpy as np
 import yaml
 
 from features.config import ConfigError, load_config
@@ -46,7 +48,8 @@ class Rulebook:
     page: Page
     stamp: Stamp = _NOT_READ
     judged_us: int = 0
-    _meanwhile: list[Int32] | None = None  # what changed since new rules are being worked out
+    _meanwhile: list[Int32] | None = None  # what changed since a page is being worked out
+    _turning: Lock = field(default_factory=Lock)
 
     @classmethod
     def of(cls, path: Path | None, living: Living) -> Self:
@@ -80,8 +83,9 @@ class Rulebook:
 
     def changed(self, items: Int32) -> None:
         """These items are others than before: other in stock, in price, in name, or new."""
-        if self._meanwhile is not None:
-            self._meanwhile.append(items)
+        with self._turning:
+            if self._meanwhile is not None:
+                self._meanwhile.append(items)
         self.page.rulings.refresh(_now_us(self.living), items)
 
     def refresh(self) -> bool:
@@ -103,27 +107,40 @@ class Rulebook:
         if rules_version(rules) == self.version:
             self.page = replace(self.page, path=self.path)
             return False
-        self._turn(rules, _now_us(self.living))
-        return True
-
-    def _turn(self, rules: list[FeedRule], now_us: int) -> None:
-        """Work the rules out beside the old ones, and swap them in by one reference."""
-        self._meanwhile = []
-        living, old = self.living, self.version
-        config = living.bundle.config.model_copy(update={"rules": rules})
-        fresh = Rulings.of(config, living.catalogue, living.opened, now_us)
-        self.page = Page(rules_version(rules), fresh, self.path)
-        for items in list(self._meanwhile):
-            fresh.refresh(now_us, items)
-        self._meanwhile, self.judged_us = None, now_us
+        old = self.version
+        self._turn(rules, self.path, _now_us(self.living))
         _log.info("rules %s follow %s", self.version, old)
         self._warn()
+        return True
+
+    def _turn(self, rules: list[FeedRule], path: Path | None, now_us: int) -> None:
+        """Work the rules out beside those that hold, and swap them in by one reference.
+
+        Until then only this thread writes to them, and only `changed` afterwards: two at a time
+        would undo each other's corrections.
+        """
+        living, self._meanwhile, self.judged_us = self.living, [], now_us
+        config = living.bundle.config.model_copy(update={"rules": rules})
+        fresh = Rulings.of(config, living.catalogue, living.opened, now_us)
+        page = Page(rules_version(rules), fresh, path)
+        while (items := self._missed_by(page)) is not None:
+            fresh.refresh(now_us, items)
+
+    def _missed_by(self, page: Page) -> Int32 | None:
+        """What has changed meanwhile; None: nothing, and the page holds from now on."""
+        with self._turning:
+            if self._meanwhile:
+                missed, self._meanwhile = self._meanwhile, []
+                return np.unique(np.concatenate(missed))
+            self.page, self._meanwhile = page, None
+            return None
 
     def _grow_older(self, now_us: int) -> None:
-        if now_us - self.judged_us >= HOUR_US:
-            self.judged_us = now_us
-            if self.page.rulings.age:
-                self.page.rulings.refresh(now_us)
+        if now_us - self.judged_us < HOUR_US:
+            return
+        self.judged_us = now_us
+        if self.page.rulings.age:
+            self._turn(self.page.rulings.config.rules, self.page.path, now_us)
 
     def _warn(self) -> None:
         """Say what is well-formed and yet can have no effect, with its line."""

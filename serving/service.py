@@ -115,7 +115,7 @@ class Feeds:
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def events(self, request: EventsRequest, /) -> EventsResponse:
-        """What people did. 202: it is on disk, and in the next feed."""
+        """What people did. 202: it is kept, and in the next feed."""
         return await self._answer(telling.events, request, 202)
 
     @bentoml.api  # type: ignore[untyped-decorator]
@@ -165,7 +165,7 @@ class Feeds:
         """Do the work and encode what comes of it; the annotations above make the API docs."""
         desk = self.holder.desk
         if desk is None:
-            return _json({"error": "no model has been promoted yet; run `feeds promote`"}, 503)
+            return _json({"error": _nothing_to_serve(self.holder)}, 503)
         try:
             return _json(await work(desk, request), status)
         except BadRequest as error:
@@ -179,6 +179,12 @@ class Feeds:
 
 Feeds.add_asgi_middleware(OnlyJson)  # type: ignore[attr-defined]  # the decorator made a service
 _WORKER = {"x-feeds-worker": str(os.getpid())}  # which of the workers has answered
+
+
+def _nothing_to_serve(holder: Holder) -> str:
+    if holder.refused is not None:
+        return f"{holder.refused} cannot be served; the log of the service says why"
+    return "no model has been promoted yet; run `feeds promote`"
 
 
 def _json(answer: object, status: int = 200, more: dict[str, str] | None = None) -> Response:

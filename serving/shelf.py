@@ -46,20 +46,25 @@ class Shelf:
         blocks = sorted(_block(living, code) for code in _codes(kind))  # as they lie
         last = catalogue.known + len(catalogue.places)
         added = catalogue.kinds[catalogue.known : last]
-        more = last if kind is None or (added == KINDS.index(kind)).any() else blocks[-1].end
+        grown = kind is None or (added == KINDS.index(kind)).any()
+        begin, end = blocks[0].begin, last if grown else blocks[-1].end
+        if catalogue.moved:  # some lie where their kind does not: look everywhere
+            begin, end = 0, last
         open_ = living.opened.copy()
         if kind is not None:
             open_ &= catalogue.kinds == KINDS.index(kind)
         late = open_.copy()
         for block in blocks:
             late[block.begin : block.sold] = False
-        return cls(blocks, slice(blocks[0].begin, more), open_,
-                   np.flatnonzero(late).astype(np.int32))  # fmt: skip
+        return cls(blocks, slice(begin, end), open_, np.flatnonzero(late).astype(np.int32))
 
     def within(self, living: Living, path: str) -> Items:
         """The items of a category and all below it; empty for one that nobody knows."""
         catalogue = living.catalogue
         begin, end = catalogue.below(path)
+        if catalogue.moved:  # they do not lie in order any more
+            every = np.flatnonzero((catalogue.category >= begin) & (catalogue.category < end))
+            return every[self.open[every]].astype(np.int32)
         parts = []
         for block in self.blocks:
             codes = catalogue.category[block.begin : block.sold]

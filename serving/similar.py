@@ -11,13 +11,12 @@ import numpy as np
 from features.experiments import Treatment
 from features.types import Histories, Ragged
 from serving.api import SimilarRequest
-from serving.asking import Asker
+from serving.asking import nobody
 from serving.chance import explored
 from serving.desk import BadRequest, Deal, Desk
 from serving.explain import why_of
 from serving.feed import Made, answer_of, cost_of, ruled
 from serving.memory import remember
-from serving.state import Recalled
 from training.policy import People, decide
 from training.rankers.base import Queries
 
@@ -33,7 +32,7 @@ async def similar(desk: Desk, request: SimilarRequest) -> dict[str, Any]:
     people = _looker(desk, item, np.append(more, item).astype(np.int32), now_us)
     terms = desk.terms(request.placement, ["context"], request.size)
     terms = replace(terms, ceiling=None)  # what goes with an item is asked for: no other will do
-    stranger = Asker("", True, np.empty(0, np.int64), Recalled(), now_us)
+    stranger = nobody(desk.living, now_us)
     deal = Deal({}, Treatment())
     people, terms = ruled(desk, request.placement, (stranger, deal), people, terms)
     feeds = decide(desk.ladder, people, terms)

@@ -8,6 +8,7 @@ for a hundred commits a second and not for a thousand.
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import sqlite3
 import threading
@@ -40,6 +41,7 @@ GATHER_SECONDS = 0.005  # with the commit itself an answer waits less than 10 ms
 NOTE_SECONDS = 0.25  # what nobody waits for may wait for so long
 MOST_TOGETHER = 1000  # facts of one commit, or a little more
 MOST_WAITING = 50_000  # writes; beyond it the disk is too slow for what comes in
+COMPLAIN_SECONDS = 60.0  # at most one complaint about notes in so long
 
 _KNOWN = "SELECT 1 FROM names WHERE name IN (?, ?)"
 _PAST = (
@@ -54,7 +56,12 @@ _EVENTS = f"SELECT seq, person, {', '.join(EVENT)} FROM events WHERE seq > ? ORD
 _CHANGES = (
     f"SELECT seq, '', {', '.join(CHANGE)} FROM item_changes WHERE seq > ? ORDER BY seq LIMIT ?"
 )
+_AFTER = """
+SELECT coalesce(min(first) - 1, (SELECT seq FROM counter)) FROM (
+    SELECT min(seq) AS first FROM events WHERE occurred_us > ?1
+    UNION ALL SELECT min(seq) FROM item_changes WHERE at_us >= ?1)"""
 _items = msgspec.json.Decoder(list[str])
+_log = logging.getLogger("feeds.state")
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class _Writer(threading.Thread):
     def __init__(self, filing: Filing) -> None:
         super().__init__(name="feeds-state", daemon=True)
         self.filing = filing
+        self._dropped, self._complained = 0, float("-inf")
         self.waiting: queue.SimpleQueue[_Waiting | Shown | Met | None] = queue.SimpleQueue()
         self.start()
 
@@ -86,6 +94,7 @@ class _Writer(threading.Thread):
                 with suppress(sqlite3.Error):
                     self.filing.rollback()
                 answers = [_unavailable(error)] * len(calls)
+                self._drop(len(notes), error)
             _tell(calls, answers)
 
     def _gather(self) -> tuple[list[_Waiting], list[Shown | Met], bool]:
@@ -112,7 +121,7 @@ class _Writer(threading.Thread):
     def _commit(
         self, calls: list[_Waiting], notes: list[Shown | Met]
     ) -> list[list[bool] | Exception]:
-        """Keep everything in one transaction; a call that cannot be kept takes no other along."""
+        """Keep everything in one transaction; what cannot be kept takes nothing else along."""
         answers: list[list[bool] | Exception] = []
         self.filing.begin()
         for call in calls:
@@ -123,9 +132,24 @@ class _Writer(threading.Thread):
             except Exception as error:
                 answers.append(error)
         for note in notes:
-            self.filing.show(note)
+            try:
+                self.filing.note(note)
+            except Exception as error:
+                if not self.filing.open:
+                    raise  # a full disk has taken the calls along
+                self._drop(1, error)
         self.filing.commit()
         return answers
+
+    def _drop(self, count: int, error: Exception) -> None:
+        """Nobody waits for a note: those that cannot be kept are counted, and told now and then."""
+        self._dropped += count
+        now = time.monotonic()
+        if self._dropped and now - self._complained >= COMPLAIN_SECONDS:
+            _log.warning(
+                "notes of what was shown that were not kept: %d (%s)", self._dropped, error
+            )
+            self._dropped, self._complained = 0, now
 
 
 class SqliteState:
@@ -168,6 +192,11 @@ class SqliteState:
         """See State."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, _since, self._follower, seq, most)
+
+    async def first_after(self, moment_us: int) -> int:
+        """See State."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, _first_after, self._follower, moment_us)
 
     async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
         """See State."""
@@ -220,17 +249,28 @@ def _recall(
         unlinked=bool(unlinked),
         events=connection.execute(_PAST, names[:1]).fetchall()[::-1],
         answers=answers.fetchall(),
-        consent=_consent([(personalise, gone) for *_, personalise, _, gone in said]),
+        consent=_consent([tuple(row) for _, _, *row in said]),
         shown=[(at, place, _items.decode(ids)) for at, place, ids in shown[::-1]],
-        forgotten=any(gone is not None for *_, gone in said),
+        forgotten_us=max((gone for *_, gone in said if gone is not None), default=None),
     )
 
 
-def _consent(said: list[tuple[int | None, int | None]]) -> bool | None:
-    """Of (word, forgotten at) per name; who was forgotten and has said nothing since refuses."""
-    words = [word if word is not None or gone is None else 0 for word, gone in said]
-    given = [bool(word) for word in words if word is not None]
-    return all(given) if given else None
+def _consent(said: list[tuple[int | None, int | None, int | None]]) -> bool | None:
+    """The newest word, of (word, said at, forgotten at) per name; at one moment a refusal.
+
+    To be forgotten is to refuse, but what was said at that moment was said after it: what was said
+    before is gone.
+    """
+    words = [(at, True, not word) for word, at, _ in said if word is not None]
+    words += [(gone, False, True) for *_, gone in said if gone is not None]
+    return not max(words)[2] if words else None
+
+
+def _first_after(connection: sqlite3.Connection, moment_us: int) -> int:
+    try:
+        return int(connection.execute(_AFTER, (moment_us,)).fetchone()[0])
+    except sqlite3.Error as error:
+        raise _unavailable(error) from error
 
 
 def _since(connection: sqlite3.Connection, seq: int, most: int) -> list[Filed]:
@@ -264,8 +304,9 @@ def _event(row: Sequence[object]) -> Event:
 
 def _change(row: Sequence[object]) -> ItemChange:
     fields = dict(zip(CHANGE, row, strict=True))
-    available = fields["available"]
-    fields["available"] = None if available is None else bool(available)
+    for name in ("available", "sensitive"):
+        if fields[name] is not None:
+            fields[name] = bool(fields[name])
     return ItemChange(**fields)  # type: ignore[arg-type]
 
 

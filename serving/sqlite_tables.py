@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,8 +19,9 @@ BUSY_SECONDS = 2.0  # how long a commit waits for another process's
 EVENT = Event.__struct_fields__
 CHANGE = ItemChange.__struct_fields__
 _NUMBERS = {"occurred_us": "INTEGER", "published_us": "INTEGER", "at_us": "INTEGER",
-            "position": "INTEGER", "available": "INTEGER", "value": "REAL", "quantity": "REAL",
-            "duration_seconds": "REAL", "propensity": "REAL", "price": "REAL"}  # fmt: skip
+            "position": "INTEGER", "available": "INTEGER", "sensitive": "INTEGER",
+            "value": "REAL", "quantity": "REAL", "duration_seconds": "REAL",
+            "propensity": "REAL", "price": "REAL"}  # fmt: skip
 
 
 def _columns(names: Sequence[str]) -> str:
@@ -141,26 +143,42 @@ class Filing:
 
     def rollback(self) -> None:
         """Keep nothing of it."""
-        if self.connection.in_transaction:
+        if self.open:
             self.connection.execute("ROLLBACK")
 
     def file_all(self, facts: Sequence[Fact]) -> list[bool]:
         """File all of `facts` or, when one of them cannot be kept, none; which are new?"""
-        self.connection.execute("SAVEPOINT facts")
-        try:
-            new = [self._file(fact) for fact in facts]
-        except BaseException:
-            if self.connection.in_transaction:  # a full disk has ended it already
-                self.connection.execute("ROLLBACK TO facts")
-            raise
-        self.connection.execute("RELEASE facts")
-        return new
+        with self._whole():
+            return [self._file(fact) for fact in facts]
 
-    def show(self, shown: Shown | Met) -> None:
-        """File what a person was shown, or that they were shown anything."""
-        if isinstance(shown, Met):
-            self.connection.execute("INSERT OR IGNORE INTO met VALUES (?)", (shown.name,))
-            return
+    def note(self, seen: Shown | Met) -> None:
+        """File what a person was shown, or that they were shown anything; or nothing of it."""
+        with self._whole():
+            if isinstance(seen, Met):
+                self.connection.executemany(
+                    "INSERT OR IGNORE INTO met VALUES (?)", [(name,) for name in seen.names]
+                )
+            else:
+                self._show(seen)
+
+    @property
+    def open(self) -> bool:
+        """Is there still a transaction? Trouble of the file, like a full disk, may end it."""
+        return self.connection.in_transaction
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """What is filed in here is filed as a whole or not at all."""
+        self.connection.execute("SAVEPOINT whole")
+        try:
+            yield
+        except BaseException:
+            if self.open:
+                self.connection.execute("ROLLBACK TO whole")
+            raise
+        self.connection.execute("RELEASE whole")
+
+    def _show(self, shown: Shown) -> None:
         items = msgspec.json.encode(shown.item_ids).decode()
         self._know(shown.name)
         self.connection.execute(

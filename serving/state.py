@@ -107,6 +107,7 @@ class ItemChange(_Fact, frozen=True, kw_only=True):
     currency: str | None = None
     published_us: int | None = None
     language: str | None = None
+    sensitive: bool | None = None
 
 
 class Shown(_Fact, frozen=True, kw_only=True):
@@ -120,12 +121,12 @@ class Shown(_Fact, frozen=True, kw_only=True):
 
 
 class Met(_Fact, frozen=True, kw_only=True):
-    """Somebody got a feed: a build can tell whose decisions these are, where nothing else is kept.
+    """Some people got feeds: a build can tell whose decisions these are, if nothing else is kept.
 
     The log of decisions has pseudonyms; they can be made of names, and no name can be made of them.
     """
 
-    name: str  # marked
+    names: list[str]  # marked
 
 
 Fact = Event | Link | Answer | Consent | ItemChange | Forget
@@ -135,7 +136,7 @@ class Filed(msgspec.Struct, frozen=True):
     """A committed fact in the order of commits: a greater seq was committed later."""
 
     seq: int
-    name: str  # marked: under whom an event was filed then; "" for a change of an item
+    name: str  # marked: under whom an event is filed now (a link may have moved it); "": none
     fact: Event | ItemChange
 
 
@@ -148,9 +149,11 @@ class Recalled(msgspec.Struct, frozen=True):
     unlinked:  the visitor was unlinked here: an older link of the bundle must not count
     events:    (item_id, event_type, occurred_us, session_id), oldest first, the newest 2,000
     answers:   (question, answer, answered_us), oldest first
-    consent:   False where any of the names refuses or was forgotten; None: nothing was said here
+    consent:   the newest word under any of the names; of two words of one moment the refusal. Who
+               was forgotten and has said nothing since refuses; None: nothing was said here
     shown:     (at_us, placement, item_ids), oldest first, the newest 200
-    forgotten: what the bundle knows under any of the names must not be used
+    forgotten_us: the newest moment at which any of the names was forgotten: what the bundle knows
+               up to then must not be used; None: none was
     """
 
     customer: str | None = None
@@ -161,7 +164,12 @@ class Recalled(msgspec.Struct, frozen=True):
     answers: list[tuple[str, str, int]] = []
     consent: bool | None = None
     shown: list[tuple[int, str, list[str]]] = []
-    forgotten: bool = False
+    forgotten_us: int | None = None
+
+    @property
+    def forgotten(self) -> bool:
+        """Was any of the names ever forgotten?"""
+        return self.forgotten_us is not None
 
 
 class State(Protocol):
@@ -187,6 +195,14 @@ class State(Protocol):
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """The first `most` events and changes of items after `seq` (0: from the beginning)."""
+
+    async def first_after(self, moment_us: int) -> int:
+        """The seq to follow from (`since`) for what happened after a moment.
+
+        It is right before the first event that occurred after it, or the first change of an item
+        told at it or after it (where the clock stands still, changes are of the model's own
+        moment). Where there is none: the newest seq.
+        """
 
     async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
         """The newest `most` events of each marked name with a seq below `before`, oldest first."""

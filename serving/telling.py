@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -40,11 +41,11 @@ async def events(desk: Desk, request: EventsRequest) -> dict[str, Any]:
 def _event(desk: Desk, fields: dict[str, Any], at: Moment | None, where: tuple[int, int]) -> Event:
     place, now = where
     occurred = max(now, desk.living.base.as_of_us + 1) if at is None else to_us(at)
+    present = max(now, time.time_ns() // 1000)  # of a log that is replayed, too: it is past
+    if occurred > present + FUTURE_US:
+        told = f"{at} is in the future; it is {from_us(present)} here"
+        raise BadRequest(f"events.{place}.occurred_at", told)
     if desk.bundle.config.shop.clock == "now":
-        if occurred > now + FUTURE_US:
-            raise BadRequest(
-                f"events.{place}.occurred_at", f"{at} is in the future; it is {from_us(now)} here"
-            )
         occurred = min(occurred, now)  # else the next feed would not know of it
     if fields["value"] is not None and fields["currency"] is None:
         fields["currency"] = desk.bundle.config.shop.currency
@@ -141,13 +142,14 @@ async def forget(desk: Desk, request: ForgetRequest) -> dict[str, Any]:
     links = await _own_links(desk, request, now)
     await _keep(desk, [*links, Forget(at_us=now, **_ids(request))])
     return {"kept": 1, "notes": [
-        "nothing of this person is used from now on; the next build and training leave them out",
+        "the service uses nothing of this person from now on; take them out of the shop's own log, "
+        "too, before the next build",
     ]}  # fmt: skip
 
 
 async def catalogue(desk: Desk, request: CatalogueRequest) -> dict[str, Any]:
-    """Keep what is new about items."""
-    now, facts = desk.now_us(None), []
+    """Keep what is new about items: newer than what the model knows of them."""
+    now, facts = max(desk.now_us(None), desk.living.base.as_of_us + 1), []
     for place, one in enumerate(request.items):
         known = int(desk.living.catalogue.find([one.item_id])[0]) >= 0
         if not known and one.kind is None:

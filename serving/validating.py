@@ -149,6 +149,10 @@ class _Unwritten:
         del seq, most
         return []
 
+    async def first_after(self, moment_us: int) -> int:
+        """What is there."""
+        return await self.state.first_after(moment_us)
+
     async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
         """What is there."""
         return await self.state.tail(names, before, most)

@@ -79,7 +79,7 @@ def arranged(
     if made.arrangement is None:
         k = min(size, len(best))
         none = np.zeros(k, np.int64)
-        return Arranged(best[:k], np.arange(k), none, none.astype(np.int32), 0, ())
+        return Arranged(best[:k], np.arange(k), none, none.astype(np.int32))
     seen = best[: made.arrangement.depth(size)]
     for wanted, missing in made.arrangement.lacking(seen, size):
         more = best[wanted[best] & ~np.isin(best, seen)][:missing]

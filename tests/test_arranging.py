@@ -1,5 +1,7 @@
 """The merchant's order: which rule wins over which, and what a feed comes to."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from shelves import LETTERS, NOW_US, arranged, feed, indices, letters, ruling
@@ -41,42 +43,65 @@ def promote(rule, share):
 ONE_A_BRAND = {"max_per": {"brand": 1}}
 
 
-@pytest.mark.parametrize(
-    ("winner", "loser", "rules", "given", "shown"),
-    [
-        ("hide", "pin", [{"hide": "item_id = 'c'"}, pin("c")], {}, "abde"),
-        ("only", "pin", [{"only": BO}, pin("a")], {}, "def"),
-        ("price", "pin", [{"price": {"max": 25}}, pin("c")], {}, "ab"),
-        ("unavailable", "pin", [pin("h")], {}, "abcd"),
-        ("the person's dislike", "pin", [pin("c")], {"barred": "c"}, "abde"),
-        ("hide", "promote", [{"hide": CY}, promote(CY, 1)], {}, "abcd"),
-        ("hide", "boost", [{"hide": CY}, boost(CY, "top")], {}, "abcd"),
-        ("the first pin", "the second on its slot", [pin("c"), pin("d")], {}, "cdab"),
-        ("the first pin", "another of the item", [pin("c", 2), pin("c", 1)], {}, "acbd"),
-        ("pin", "max_per", [ONE_A_BRAND, pin("b"), pin("c", 2)], {}, "bcdg"),
-        ("pin", "promote", [promote(CY, 1), pin("a")], {}, "agbc"),
-        ("pin", "boost", [boost("item_id = 'd'", "top"), pin("c")], {}, "cdab"),
-        ("pin", "bury", [bury("item_id = 'a'", "end"), pin("a")], {}, "abcd"),
-        ("pin", "diversity", [{"diversity": 1}, pin("b", 2)], {}, "abed"),
-        ("pin", "rotate", [{"rotate": 1}, pin("g", 1), pin("b", 2)], {"size": 2}, "gb"),
-        ("max_per", "promote", [ONE_A_BRAND, promote(ADA, 1)], {"ranked": "gdabcef"}, "agd"),
-        ("max_per", "boost", [ONE_A_BRAND, boost(ADA, "top")], {"ranked": "gdabcef"}, "agd"),
-        ("max_per", "diversity", [ONE_A_BRAND, {"diversity": 0.9}], {}, "aeg"),
-        ("promote", "boost", [promote(CY, 0.25), boost(BO, "top")], {}, "dgef"),
-        ("promote", "bury", [promote(CY, 0.25), bury(CY, "end")], {}, "agbc"),
-        ("promote", "diversity", [promote(ADA, 1), {"diversity": 1}], {}, "acbe"),
-        ("promote", "rotate", [promote(CY, 1), {"rotate": 1}], {"size": 1}, "g"),
-        ("to the end", "to the top", [boost("item_id = 'c'", "top"), bury("item_id = 'c'", "end")],
-         {}, "abde"),
-        ("to the top", "down by places", [boost(CY, "top"), bury(CY, 3)], {}, "gabc"),
-        ("the stricter limit", "the other", [{"max_per": {"brand": 2}}, ONE_A_BRAND], {}, "adg"),
-        ("the stricter price", "the other", [{"price": {"max": 45}}, {"price": {"max": 25}}], {},
-         "ab"),
-        ("hide", "only", [{"only": BO}, {"hide": "item_id = 'd'"}], {}, "ef"),
-    ],
-)  # fmt: skip
+CASES = [
+    ("hide", "pin", [{"hide": "item_id = 'c'"}, pin("c")], {}, "abde"),
+    ("only", "pin", [{"only": BO}, pin("a")], {}, "def"),
+    ("price", "pin", [{"price": {"max": 25}}, pin("c")], {}, "ab"),
+    ("out of stock", "pin", [pin("h")], {}, "abcd"),
+    ("hide", "promote", [{"hide": CY}, promote(CY, 1)], {}, "abcd"),
+    ("only", "promote", [{"only": BO}, promote(CY, 1)], {}, "def"),
+    ("price", "promote", [{"price": {"max": 25}}, promote(CY, 1)], {}, "ab"),
+    ("out of stock", "promote", [promote("item_id = 'h'", 1)], {}, "abcd"),
+    ("hide", "boost", [{"hide": CY}, boost(CY, "top")], {}, "abcd"),
+    ("only", "boost", [{"only": BO}, boost(CY, "top")], {}, "def"),
+    ("price", "boost", [{"price": {"max": 25}}, boost(CY, "top")], {}, "ab"),
+    ("out of stock", "boost", [boost("item_id = 'h'", "top")], {}, "abcd"),
+    ("the person's dislike or mute", "pin", [pin("c")], {"barred": "c"}, "abde"),
+    ("the person's dislike or mute", "promote", [promote(CY, 1)], {"barred": "g"}, "abcd"),
+    ("the person's dislike or mute", "boost", [boost(CY, "top")], {"barred": "g"}, "abcd"),
+    ("the first pin of a slot", "a second one there", [pin("c"), pin("d")], {}, "cdab"),
+    ("the first pin", "another of the item", [pin("c", 2), pin("c", 1)], {}, "acbd"),
+    ("pin", "max_per", [ONE_A_BRAND, pin("b"), pin("c", 2)], {}, "bcdg"),
+    ("pin", "promote", [promote(CY, 1), pin("a")], {}, "agbc"),
+    ("pin", "boost", [boost("item_id = 'd'", "top"), pin("c")], {}, "cdab"),
+    ("pin", "bury", [bury("item_id = 'a'", "end"), pin("a")], {}, "abcd"),
+    ("pin", "diversity", [{"diversity": 1}, pin("b", 2)], {}, "abed"),
+    ("pin", "rotate", [{"rotate": 1}, pin("g", 1), pin("b", 2)], {"size": 2}, "gb"),
+    ("max_per", "promote", [ONE_A_BRAND, promote(ADA, 1)], {"ranked": "gdabcef"}, "agd"),
+    ("max_per", "boost", [ONE_A_BRAND, boost(ADA, "top")], {"ranked": "gdabcef"}, "agd"),
+    ("max_per", "diversity", [ONE_A_BRAND, {"diversity": 0.9}], {}, "aeg"),
+    ("promote", "boost", [promote(CY, 0.25), boost(BO, "top")], {}, "dgef"),
+    ("promote", "bury", [promote(CY, 0.25), bury(CY, "end")], {}, "agbc"),
+    ("promote", "diversity", [promote(ADA, 1), {"diversity": 1}], {}, "acbe"),
+    ("promote", "rotate", [promote(CY, 1), {"rotate": 1}], {"size": 1}, "g"),
+    ("bury: end", "boost: top", [boost("item_id = 'c'", "top"), bury("item_id = 'c'", "end")],
+     {}, "abde"),
+    ("boost: top", "bury by places", [boost(CY, "top"), bury(CY, 3)], {}, "gabc"),
+    ("the stricter limit", "the other", [{"max_per": {"brand": 2}}, ONE_A_BRAND], {}, "adg"),
+    ("the stricter price", "the other", [{"price": {"max": 45}}, {"price": {"max": 25}}], {},
+     "ab"),
+    ("hide", "only", [{"only": BO}, {"hide": "item_id = 'd'"}], {}, "ef"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("winner", "loser", "rules", "given", "shown"), CASES)
 def test_one_rule_beats_another(winner, loser, rules, given, shown):
     assert feed(*rules, **given) == shown, f"{winner} beats {loser}"
+
+
+def test_there_is_a_case_for_every_line_of_the_page():
+    page = (Path(__file__).parent.parent / "docs" / "rules.md").read_text(encoding="utf-8")
+    table = page.partition("| this | beats | because |")[2].partition("\n\n")[0]
+    rows = [line.replace("`", "").split(" | ") for line in table.splitlines()[2:]]
+    told = {
+        (winner, loser)
+        for winners, losers, _ in rows
+        for winner in winners.removeprefix("| ").split(", ")
+        for loser in losers.split(", ")
+    }
+    of_the_policy = {("pin", loser) for loser in ("seen", "repurchase", "repeat")}
+    assert of_the_policy < told
+    assert told - of_the_policy <= {(winner, loser) for winner, loser, *_ in CASES}
 
 
 class TestMoves:
@@ -126,9 +151,8 @@ class TestPins:
         found = arranged(pin("g"), boost(CY, "top"))
         assert (found.marks.tolist(), found.moved.tolist()) == ([Mark.pinned, 0, 0, 0], [0] * 4)
 
-    def test_that_cannot_be_shown_are_named(self):
-        found = arranged(pin("h"), pin("b"), barred="b")
-        assert (letters(found.items), letters(found.unpinned)) == ("acde", "hb")
+    def test_that_cannot_be_shown_leave_their_slots(self):
+        assert feed(pin("h"), pin("b"), barred="b") == "acde"
 
     def test_count_their_positions_over_all_pages(self):
         rules = [pin("h", 1), pin("g", 2), pin("f", 6)]
@@ -178,10 +202,6 @@ class TestLimits:
         there = np.ones(3, np.bool_)
         order = Arrangement(there, limits=(Limit(np.array([-1, -1, 0], np.int32), 1),))
         assert arrange(np.arange(3, dtype=np.int32), 3, order, Turn(0)).items.tolist() == [0, 1, 2]
-
-    def test_say_how_many_better_ones_they_kept_out(self):
-        found = arranged(ONE_A_BRAND, size=2)
-        assert (letters(found.items), found.over_limit) == ("ad", 2)  # b and c, not e and f
 
 
 class TestDiversity:
@@ -315,6 +335,11 @@ class TestSorting:
         rules = [{"hide": "item_id = 'a'"}, pin("a"), boost("item_id = 'h'", "top")]
         assert self.sorted("?hab", *rules) == "bah?"
 
+    def test_not_even_the_shoppers_own_sort_puts_what_may_not_be_shown_first(self):
+        """a is hidden and h is sold out: behind the rest, and there in the shopper's order."""
+        rules = [{"hide": "item_id = 'a'"}, boost("item_id = 'h'", "top")]
+        assert self.sorted("?abh!c", *rules, explicit=[0, 2, 4, 1, 0, 3]) == "cbha?!"
+
     def test_the_shoppers_own_sort_comes_first_and_rules_break_its_ties(self):
         rules = [boost("item_id = 'd'", "top"), pin("c")]
         prices = [30, 10, 10, 10, np.nan]
@@ -323,6 +348,11 @@ class TestSorting:
 
     def test_a_pin_of_what_is_not_in_the_list_is_nothing(self):
         assert self.sorted("ab", pin("g"), pin("b")) == "ba"
+
+    @pytest.mark.parametrize("others", ["", "???", "h", "h??"])
+    def test_a_pin_counts_places_of_what_may_be_shown_and_at_most_to_its_end(self, others):
+        assert self.sorted(others + "abc", pin("a", 5)) == "bca" + others
+        assert self.sorted("abc" + others, pin("c", 2)) == "acb" + others
 
     @pytest.mark.parametrize("seed", range(20))
     def test_never_loses_or_invents_an_id(self, seed):

@@ -113,7 +113,7 @@ class TestExcluded:
                 found.append(excluded(desk, people, replace(terms, items=items), "home", why))
             return found
 
-        facts = [ItemChange(item_id="t1", at_us=1, available=False)]
+        facts = [ItemChange(item_id="t1", at_us=END_US + 1, available=False)]
         sold = {"unavailable": 1}
         assert at(work, facts) == [{"not_published_yet": 1, **sold}, sold, sold, {}]
 
@@ -135,7 +135,7 @@ class TestExcluded:
 
         facts = [Answer(user_id="x", question="mute_item", answer="r1", answered_us=1),
                  view("k1", kind="purchase", user_id="x"),
-                 ItemChange(item_id="t1", at_us=1, price=9.0)]  # fmt: skip
+                 ItemChange(item_id="t1", at_us=END_US + 1, price=9.0)]  # fmt: skip
         assert at(work, facts, bundle) == {
             "not_published_yet": 1, "unavailable": 1, "hidden": 1, "muted": 1,
             "on_this_page_or_before": 1, "bought_lately": 1, "shown_lately": 1, "seen_too_often": 1,

@@ -155,10 +155,10 @@ class TestWhatMayBeShown:
                         placements={"home": {"kind": "article"}})  # fmt: skip
         assert letters(np.flatnonzero(found.ruling("home", NOW_US).open)) == "bdf"
 
-    def test_what_is_not_is_counted_once_by_the_first_reason(self):
+    def test_what_is_not_has_every_reason(self):
         made = ruling({"hide": "brand = 'Cy'"}, {"price": {"max": 15}})
-        assert made.excluded(slice(0, 8)) == {"unavailable": 1, "hidden": 1, "price": 5}
-        assert made.excluded(indices("ag")) == {"hidden": 1}
+        closed = {reason: letters(np.flatnonzero(one)) for reason, one in made.closed.items()}
+        assert closed == {"unavailable": "h", "hidden": "gh", "price": "bcdefgh"}
 
 
 class TestWhoseRulesHold:

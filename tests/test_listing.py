@@ -57,10 +57,11 @@ class TestWhichGoesFirst:
             ([BOOST, PIN], "price", "k1 r3 k2 r1"),
             ([BOOST, PIN], "title", "k1 k2 r1 r3"),
             ([HIDE], None, "r1 k2 k1 r3"),
+            ([HIDE], "price", "k1 k2 r1 r3"),
             ([HIDE, {"pin": [{"item": "r3", "position": 1}]}], None, "r1 k2 k1 r3"),
         ],
         ids=["relevance", "boost", "pin over boost", "price over pin", "title over pin",
-             "hidden is behind the rest", "hidden beats pin"],
+             "hidden is behind the rest", "for a shopper who sorts, too", "hidden beats pin"],
     )  # fmt: skip
     def test_the_order_is(self, page, rules, sort_by, order):
         assert letters(page(*rules, sort_by=sort_by)) == order
@@ -124,6 +125,11 @@ class TestWhoLooks:
         assert (answer["reason"], answer["rung"]) == ("known_history", "one_to_one")
         assert letters(answer).startswith("k")
 
+    def test_of_whom_a_lower_rung_speaks_gets_a_fallback(self, page):
+        """d0 has only looked at k1 and k2, which say nothing of health."""
+        answer = page(item_ids=["h3"], user_id="d0")
+        assert (answer["decision"], answer["reason"]) == ("fallback", "no_opinion")
+
     def test_what_was_bought_stays_on_the_page(self, page):
         bought = view("k2", kind="purchase", user_id="d0")
         assert "k2" in page(user_id="d0", facts=[bought])["item_ids"][:2]
@@ -148,12 +154,23 @@ class TestNothingIsLost:
         assert answer["unknown_items"] == ["?2", "?1"]
         assert answer["unavailable_items"] == ["sold", "soon", "a1"], "a1 is no product"
 
+    def test_what_is_sold_out_is_behind_the_rest_however_cheap(self, page):
+        answer = page(item_ids=["?", "k1", "soon", "sold", "r3"], sort_by="title")
+        assert letters(answer) == "k1 r3 sold soon ?"
+
     def test_ids_come_back_as_they_were_written(self, page):
         assert letters(page(item_ids=["K2", "r3"])) == "r3 K2"
 
     def test_a_page_of_unknown_ids_comes_back_as_it_is(self, page):
-        answer = page(item_ids=["?2", "?1"])
-        assert (letters(answer), answer["decision"]) == ("?2 ?1", "show")
+        answer = page(item_ids=["?2", "?1"], user_id="d0")
+        assert letters(answer) == "?2 ?1"
+        assert (answer["decision"], answer["reason"]) == ("fallback", "no_opinion")
+
+    def test_a_page_of_which_nothing_is_wanted_comes_back_too(self, page):
+        disliked = view("r3", kind="dislike", visitor_id="tab")
+        answer = page(item_ids=["r3"], visitor_id="tab", facts=[disliked])
+        assert letters(answer) == "r3"
+        assert (answer["decision"], answer["reason"]) == ("fallback", "no_opinion")
 
     def test_two_thousand_ids_are_sorted_and_one_more_is_refused(self, page):
         ids = [f"?{n}" for n in range(1999)]
@@ -186,6 +203,22 @@ class TestNothingIsLost:
         unknown = [one for one in ids if one.startswith("?")]
         assert answer["unknown_items"] == unknown
         assert answer["item_ids"][len(ids) - len(unknown) :] == unknown
+
+
+@pytest.mark.parametrize(
+    ("arm", "arms"),
+    [({"highest_rung": "context"}, {"test": "other"}), ({"model": "v2"}, {})],
+    ids=["a rung", "a model, which is not in effect yet"],
+)
+def test_an_experiment_is_dealt_where_its_arms_are_in_effect(tmp_path, arm, arms):
+    test = {"name": "test", "arms": {"other": {"share": 0.5, **arm}, "more": {"share": 0.5}}}
+    bundle = changed(model(), experiments=[test])
+
+    async def work(desk):
+        request = SortRequest(placement="home", user_id="c0", item_ids=PAGE)
+        return (await sort(desk, request))["arms"]
+
+    assert at_desk(tmp_path, work, bundle=bundle) == arms
 
 
 def test_with_explain_each_item_says_why_it_stands_there(page):

@@ -17,6 +17,7 @@ from features.types import to_us
 from serving import telling
 from serving.api import FeedRequest
 from serving.api_told import CatalogueRequest, EventIn, EventsRequest, ItemIn
+from serving.desk import BadRequest
 from serving.feed import feed
 from serving.living import Living
 from serving.sqlite_state import SqliteState
@@ -143,6 +144,14 @@ class TestAnEvent:
         assert "hot" not in hidden
         assert shown.index("hot") < shown.index("e"), "its readers were counted all the while"
 
+    def test_of_a_time_that_has_not_come_is_refused_whatever_the_clock(self, model, tmp_path):
+        async def work(desk):
+            with pytest.raises(BadRequest, match="is in the future"):
+                await tell(desk, event("d", START + 365_000 * DAY))
+            return desk.living.newest_us
+
+        assert at_the_desk(model, tmp_path, work) == to_us(START), "everybody's clock stands"
+
 
 class TestTheCatalogue:
     def test_what_sells_out_is_gone_and_comes_back(self, model, tmp_path):
@@ -159,6 +168,24 @@ class TestTheCatalogue:
         assert sorted(sold_out) == sorted(set(before) - {"d"})
         assert back == before
 
+    def test_what_was_told_holds_for_a_worker_that_starts_later(self, model, tmp_path):
+        async def work(desk):
+            told = CatalogueRequest(items=[ItemIn(item_id="d", available=False)])
+            await telling.catalogue(desk, told)
+            later = await Living.of(model, desk.state)
+            return later.opened[later.catalogue.find(["d"])[0]]
+
+        assert not at_the_desk(model, tmp_path, work)
+
+    def test_what_was_told_before_the_model_was_made_is_in_the_models_table(self, model, tmp_path):
+        async def work(desk):
+            before = ItemChange(item_id="d", at_us=to_us(START) - 1, available=False)
+            await desk.state.write([before])
+            later = await Living.of(model, desk.state)
+            return later.opened[later.catalogue.find(["d"])[0]]
+
+        assert at_the_desk(model, tmp_path, work)
+
     def test_an_announced_article_opens_at_its_moment(self, model, tmp_path):
         async def work(desk):
             return [await ids(desk, START + 2 * DAY - SECOND), await ids(desk, START + 2 * DAY)]
@@ -166,6 +193,14 @@ class TestTheCatalogue:
         before, then = at_the_desk(model, tmp_path, work)
         assert "soon" not in before
         assert "soon" in then
+
+    def test_what_is_sold_out_before_it_appears_does_not_appear(self, model, tmp_path):
+        async def work(desk):
+            told = CatalogueRequest(items=[ItemIn(item_id="soon", available=False)])
+            await telling.catalogue(desk, told)
+            return await ids(desk, START + 2 * DAY)
+
+        assert "soon" not in at_the_desk(model, tmp_path, work)
 
     def test_a_new_price_is_on_the_next_card(self, model, tmp_path):
         async def work(desk):
@@ -191,7 +226,7 @@ class TestTheCatalogue:
 
     def test_a_fact_that_cannot_be_taken_in_stops_nothing(self, model, tmp_path, caplog):
         async def work(desk):
-            odd = ItemChange(item_id="d", at_us=1, kind="no such kind")
+            odd = ItemChange(item_id="d", at_us=to_us(START) + 1, kind="no such kind")
             await desk.state.write([odd])
             await desk.living.catch_up(desk.state)
             await tell(desk, event("d", START + DAY))

@@ -64,6 +64,25 @@ def test_after_a_last_page_that_was_full_there_is_an_empty_one(tmp_path):
     assert empty["next_cursor"] is None
 
 
+@pytest.fixture
+def strict():
+    """The shop with a placement that would rather show nothing than fewer than three items."""
+    places = {"home": {"size": 4, "min_items": 3, "on_too_few": "suppress", "kind": "product"}}
+    return changed(model(), placements=places)
+
+
+def test_a_last_page_may_be_short_where_a_feed_may_not(strict, tmp_path):
+    async def work(desk):
+        second = await page(desk, await page(desk))
+        return await page(desk, second)
+
+    assert len(at_desk(tmp_path, work, bundle=strict)["items"]) == 2
+
+
+def test_who_asks_for_fewer_than_the_least_gets_them(strict, tmp_path):
+    assert len(at_desk(tmp_path, lambda desk: page(desk, size=2), bundle=strict)["items"]) == 2
+
+
 def test_nothing_repeats_although_everything_moves_in_between(tmp_path):
     """A crowd comes for what was at the end, the visitor looks around, something is new."""
 

@@ -93,7 +93,9 @@ class TestNotNamed:
         assert not any(word in str(found) for word in ("health", "H1", "H2", "h1", "h2"))
 
     def test_nor_are_other_items_of_such_a_category(self, told):
-        plain = ItemChange(item_id="plain", at_us=1, kind="product", category="health/care")
+        plain = ItemChange(
+            item_id="plain", at_us=END_US + 1, kind="product", category="health/care"
+        )
         found = told([plain, view("plain", user_id="x")], user_id="x")
         assert (found["favourites"], found["not_named"]) == ([], 1)
 

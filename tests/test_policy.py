@@ -228,12 +228,6 @@ class TestTooFew:
         empty = terms(items=np.empty(0, dtype=np.int32))
         assert feed(people([0]), empty) == ([], [], "suppress", "nothing_allowed")
 
-    def test_a_request_for_fewer_lowers_the_minimum(self):
-        wanted = terms(4, min_items=4, on_too_few="suppress").asking(
-            size=1, highest_rung="one_to_one"
-        )
-        assert feed(people([-1]), wanted)[0] == [0]
-
 
 rows = st.lists(st.integers(-1, 1), min_size=1, max_size=6)
 sessions = st.lists(st.lists(st.integers(0, N - 1), max_size=4), min_size=6, max_size=6)

@@ -2,13 +2,17 @@
 
 import asyncio
 import logging
+import sys
+import threading
 
 import numpy as np
 import pytest
 from at_the_desk import opened
 from readers import trained
+from shelves import NOW_US, rulings
 
-from features.types import DAY_US
+from features.types import DAY_US, HOUR_US, from_us
+from training.rulings import KEPT
 
 CONFIG = """sources: {events: {path: log.parquet}}
 signals: {read: {weight: 1}}
@@ -121,14 +125,16 @@ def test_an_item_that_changes_is_judged_anew(model, tmp_path):
     assert with_rules(model, tmp_path, work, rules) == ([], ["b"])
 
 
-def test_items_grow_older_while_the_rules_stay(model, tmp_path):
+def test_items_grow_older_while_the_rules_stay(model, tmp_path, caplog):
     def work(book, _):
         before = hidden(book)
         book.living.newest_us += 60 * DAY_US
         return before, book.refresh(), len(hidden(book))
 
     rules = '  - {hide: "age_days > 50"}\n'
+    caplog.set_level(logging.INFO, "feeds.rules")
     assert with_rules(model, tmp_path, work, rules) == ([], False, 6)
+    assert caplog.text.count("follow") == 1, "the rules of the file follow those of the model"
 
 
 def test_only_where_a_rule_asks_it_matters_what_was_seen(model, tmp_path):
@@ -136,3 +142,46 @@ def test_only_where_a_rule_asks_it_matters_what_was_seen(model, tmp_path):
     asks = [with_rules(model, tmp_path, lambda book, _: book.asks_what_was_seen("home"), one)
             for one in (rules, "  - {rotate: 0.1}\n")]  # fmt: skip
     assert asks == [True, False]
+
+
+@pytest.fixture
+def hasty():
+    """Threads take turns as often as they can."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def test_what_changes_while_the_rules_are_worked_out_anew_is_not_lost(model, tmp_path, hasty):
+    """A thread looks at all items, as every hour, and prices move all the while."""
+
+    def work(book, _):
+        catalogue, random, lost = book.living.catalogue, np.random.default_rng(0), 0
+        for _ in range(800):
+            book.living.newest_us += HOUR_US
+            hour = threading.Thread(target=book.refresh)
+            hour.start()
+            while hour.is_alive():
+                item = int(random.integers(6))
+                catalogue.tell(item, price=random.choice([1.0, 99.0]))
+                book.changed(np.array([item], np.int32))
+            hour.join()
+            closed = book.ruling("home", 0).closed["hidden"][:6]
+            lost += int((closed != (catalogue.prices[:6] > 50)).sum())
+        return lost
+
+    rules = '  - {hide: "price > 50 AND age_days > -9"}\n'
+    assert with_rules(model, tmp_path, work, rules) == 0
+
+
+def test_rulings_that_nobody_asks_for_any_more_are_dropped():
+    """A rule that starts every day: other rules hold from day to day."""
+    starts = [from_us(NOW_US + day * DAY_US).isoformat() for day in range(KEPT + 2)]
+    held = rulings(*({"starts": start, "rotate": 0.1} for start in starts))
+    first, second, *_ = (held.ruling("home", NOW_US + day * DAY_US) for day in range(KEPT))
+    assert held.ruling("home", NOW_US) is first  # asked for again: the second is the oldest now
+    held.ruling("home", NOW_US + KEPT * DAY_US)
+    assert len(held.made) == KEPT
+    assert held.ruling("home", NOW_US) is first
+    assert held.ruling("home", NOW_US + DAY_US) is not second

@@ -12,6 +12,7 @@ from serving.api import FeedRequest, SimilarRequest
 from serving.api_told import CatalogueRequest, EventIn, EventsRequest, ItemIn, PreferencesRequest
 from serving.feed import feed
 from serving.similar import similar
+from serving.state import Consent
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,25 @@ def test_what_was_shown_often_and_never_clicked_is_not_shown_again(under):
         return found
 
     assert under(rule, work) == [["c", "b"], ["c", "b"], ["a", "d"]]
+
+
+def test_without_consent_nobody_remembers_what_was_shown(under):
+    rule = [{"seen": {"times": 1}}]
+
+    async def work(desk):
+        refusal = PreferencesRequest(visitor_id="v1", personalise=False)
+        await telling.preferences(desk, refusal)
+        found = [ids(await home(desk, visitor_id="v1", size=2)) for _ in range(2)]
+        await desk.state.write([Consent(personalise=False, at_us=2, visitor_id="v2")])  # commits
+        return found, (await desk.state.recall(None, "v1")).shown
+
+    assert under(rule, work) == ([["c", "b"], ["c", "b"]], [])
+
+
+def test_the_item_of_the_page_is_not_on_it_again(under):
+    answer = under([], lambda desk: home(desk, item_id="c", explain=True))
+    assert "c" not in ids(answer)
+    assert answer["excluded"]["on_this_page_or_before"] == 1
 
 
 def test_what_was_clicked_is_shown_on(under):

@@ -14,6 +14,7 @@ from features.build import build
 from features.config import ConfigError
 from features.decided import Decided, pseudonym, salt
 from features.engine import engine as open_engine
+from features.options import WISHES
 from features.reading import file_digests, log_of, own_log, read_tables
 from features.types import to_us
 from serving.decisions import DecisionLog
@@ -85,7 +86,7 @@ class World:
         ))  # fmt: skip
         log.close()
         if name:
-            self.tell(shown=[Met(name=name)])
+            self.tell(shown=[Met(names=[name])])
 
 
 def events(features, *columns):
@@ -124,6 +125,7 @@ class TestABuild:
             Consent(personalise=False, at_us=at(1), visitor_id="tv"),
             Consent(personalise=True, at_us=at(1), user_id="bob"),
             Answer(question="topic", answer="art", answered_us=at(1), user_id="eve"),
+            Answer(question="mute_category", answer="lamps", answered_us=at(1), user_id="eve"),
         )  # fmt: skip
         world.show(1, "v:tv", ["vase", "lamp"], propensities=[0.25, None])
         artists = {"name": "artists", "declared": "topic", "answers": ["art"]}
@@ -139,6 +141,7 @@ class TestABuild:
         assert features.manifest["rows"]["with_signal"] == 4  # what was shown is no interest
         assert features.manifest["as_of_us"] == at(3)  # but the shop was open
         assert features.manifest["segments"]["artists"] == 1
+        assert features.manifest["answers"]["answers"] == 1  # a muted category is none
         names = features.persons.texts(range(len(features.persons)))
         consent = dict(zip(names, features.consent.tolist(), strict=True))
         assert consent == {"s:s1": False, "u:ann": False, "u:bob": True, "u:eve": False}
@@ -172,15 +175,26 @@ class TestWhatTheServiceWasTold:
         found = [(r["user_id"], r["visitor_id"], r["answer"]) for r in world.read("preferences")]
         assert found == [("ann", None, "art"), (None, "tv", "tea")]
 
-    def test_who_refused_under_any_name_has_refused(self, world):
+    @pytest.mark.parametrize(
+        ("hour", "agrees"), [(1, True), (2, False), (3, False)], ids=["before", "with", "after"]
+    )
+    def test_of_all_names_of_a_customer_the_newest_word_counts(self, world, hour, agrees):
         world.tell(
-            Consent(personalise=False, at_us=at(1), visitor_id="tv"),
-            Consent(personalise=True, at_us=at(1), user_id="ann"),
+            Consent(personalise=False, at_us=at(hour), visitor_id="tv"),
+            Consent(personalise=True, at_us=at(2), user_id="ann"),
             Link(visitor_id="tv", user_id="ann", at_us=at(1)),
             Consent(personalise=True, at_us=at(1), user_id="bob"),
+            Consent(personalise=True, at_us=at(1), visitor_id="nobodys"),
         )
         found = {row["user_id"]: row["consent_personalise"] for row in world.read("customers")}
-        assert found == {"ann": False, "bob": True}
+        assert found == {"ann": agrees, "bob": True}
+
+    @pytest.mark.parametrize("wish", WISHES)
+    def test_a_wish_not_to_see_something_is_no_answer(self, world, wish):
+        asked = {"user_id": "ann", "answered_us": at(1)}
+        world.tell(Answer(**asked, question=wish, answer="art"))
+        world.tell(Answer(**asked, question="topic", answer="tea"))
+        assert [row["answer"] for row in world.read("preferences")] == ["tea"]
 
     def test_what_it_was_told_stands_beside_the_tables_of_the_shop(self, world):
         own = {"user_id": "ann", "question": "topic", "answer": "tea", "answered_at": DAY}
@@ -233,6 +247,16 @@ class TestWhatItShowed:
         world.tell(Forget(at_us=at(5), visitor_id="tv"))
         tv = pseudonym(salt(world.shop.home.salt), "v:tv")
         assert people(world.read())[2:] == [(tv, "vase"), ("d2", "vase")]
+
+    def test_who_comes_back_has_what_was_shown_since(self, world):
+        world.show(1, "v:tv", ["vase"], hour=3)
+        world.show(2, "v:tv", ["vase"], hour=5)
+        world.tell(Forget(at_us=at(5), visitor_id="tv"))
+        world.show(3, "v:tv", ["lamp"], hour=6)
+        tv = pseudonym(salt(world.shop.home.salt), "v:tv")
+        assert people(world.read())[2:] == [(tv, "vase"), (tv, "vase"), ("tv", "lamp")]
+        world.tell(Forget(at_us=at(7), visitor_id="tv"))
+        assert people(world.read())[2:] == [(tv, "vase"), (tv, "vase"), (tv, "lamp")]
 
     def test_where_the_config_has_no_word_for_it_it_is_left_out(self, world):
         world.show(1, "v:tv", ["vase"])

@@ -99,3 +99,19 @@ def test_what_sells_out_is_gone_from_its_category(shelf):
     assert shelf("product", "garden", ItemIn(item_id="oak", available=False))[0] == {
         "rose", "spade",
     }  # fmt: skip
+
+
+def test_what_moves_to_another_category_or_kind_is_found_there(shelf):
+    moved = ItemIn(item_id="spade", category="garden/plants")
+    assert shelf("product", "garden/plants", moved)[0] == {"rose", "oak", "spade"}
+    assert shelf("product", "garden/tools", moved)[0] == set()
+    assert shelf("product", "garden/plants/trees", moved)[0] == {"oak"}
+    told = ItemIn(item_id="lamp", kind="article")
+    assert shelf("article", None, told)[0] == {"read", "lamp"}
+    assert shelf("product", None, told)[0] == {"rose", "oak", "spade", "gold"}
+
+
+def test_a_category_that_the_model_does_not_know_is_of_the_nearest_above_it(shelf):
+    new = ItemIn(item_id="fern", kind="product", category="garden/plants/shade/ferns")
+    assert "fern" in shelf("product", "garden/plants", new)[0]
+    assert "fern" not in shelf("product", "garden/plants/trees", new)[0]

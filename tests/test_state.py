@@ -1,6 +1,7 @@
 """What the service remembers: who owns an event, what is kept, and what a crash can lose."""
 
 import asyncio
+import logging
 import signal
 import sqlite3
 import subprocess
@@ -172,7 +173,7 @@ class TestWhatIsKept:
 
     def test_that_somebody_got_a_feed_says_nothing_else_of_them(self, told):
         async def met(state):
-            state.note(Met(name="u:ann"))
+            state.note(Met(names=["u:ann"]))
             await state.write([view("z", visitor_id="tv")])
             return await state.recall("ann", None)
 
@@ -193,15 +194,21 @@ class TestWhatIsKept:
 
 
 class TestConsent:
-    def test_who_refuses_under_one_name_has_refused(self, told):
-        facts = [
-            Consent(personalise=True, at_us=1, user_id="ann"),
-            Consent(personalise=False, at_us=1, visitor_id="tv"),
-        ]
-        assert told(facts, recall(user="ann")).consent is True
-        assert told([link("tv", "ann")], recall(user="ann")).consent is False
+    @pytest.mark.parametrize(
+        ("customer", "browser", "consent"),
+        [((True, 1), (False, 2), False), ((False, 1), (True, 2), True),
+         ((True, 2), (False, 1), True), ((True, 1), (False, 1), False),
+         (None, (False, 1), False)],
+        ids=["refused on the browser since", "agreed on the browser since",
+             "refused on the browser before", "both at one moment", "only the browser"],
+    )  # fmt: skip
+    def test_of_all_names_the_newest_word_counts(self, told, customer, browser, consent):
+        said = [(customer, {"user_id": "ann"}), (browser, {"visitor_id": "tv"})]
+        facts = [Consent(personalise=word[0], at_us=word[1], **who) for word, who in said if word]
+        assert told([*facts, link("tv", "ann")], recall(user="ann")).consent is consent
+        assert told([], recall(visitor="tv")).consent is consent
 
-    def test_the_newest_word_of_a_name_counts(self, told):
+    def test_a_word_that_comes_late_does_not_undo_a_newer_one(self, told):
         said = [Consent(personalise=at != 2, at_us=at, user_id="ann") for at in (3, 2)]
         assert told(said, recall(user="ann")).consent is True
 
@@ -235,7 +242,7 @@ class TestForget:
         for asked in ({"user": "ann"}, {"visitor": "tv"}):
             found = told([], recall(**asked))
             assert (found.events, found.answers) == ([], [])
-            assert (found.forgotten, found.consent) == (True, False)
+            assert (found.forgotten, found.forgotten_us, found.consent) == (True, 9, False)
         assert items(told([], recall(user="bob"))) == ["c"]
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:
             assert file.execute("SELECT * FROM forgotten").fetchall() == [("u:ann", 9), ("v:tv", 9)]
@@ -243,7 +250,25 @@ class TestForget:
     def test_who_comes_back_and_agrees_is_known_from_then_on(self, told):
         back = [Consent(personalise=True, at_us=10, user_id="ann"), view("d", user_id="ann")]
         found = told([*self.LIFE, Forget(at_us=9, user_id="ann"), *back], recall(user="ann"))
-        assert (items(found), found.consent, found.forgotten) == (["d"], True, True)
+        assert (items(found), found.consent, found.forgotten_us) == (["d"], True, 9)
+
+    def test_what_is_said_after_it_counts_also_where_the_clock_stands_still(self, told):
+        back = Consent(personalise=True, at_us=9, user_id="ann")
+        assert told([*self.LIFE, Forget(at_us=9, user_id="ann"), back],
+                    recall(user="ann")).consent is True  # fmt: skip
+
+    def test_a_word_of_before_under_a_name_that_is_new_does_not_bring_anybody_back(self, told):
+        old = Consent(personalise=True, at_us=8, visitor_id="pc")
+        facts = [Forget(at_us=9, user_id="ann"), old, link("pc", "ann", at=10)]
+        assert told(facts, recall(user="ann")).consent is False
+
+    def test_of_several_forgotten_names_the_newest_moment_counts(self, told):
+        facts = [Forget(at_us=9, visitor_id="tv"), Forget(at_us=5, user_id="ann")]
+        assert told([*facts, link("tv", "ann", at=10)], recall(user="ann")).forgotten_us == 9
+
+    def test_who_was_not_forgotten_has_no_such_moment(self, told):
+        found = told(self.LIFE, recall(user="bob"))
+        assert (found.forgotten, found.forgotten_us) == (False, None)
 
     def test_a_follower_misses_nothing_that_comes_after(self, told):
         async def seqs(state):
@@ -277,6 +302,39 @@ class TestFollowing:
             return {name: [event.item_id for event in events] for name, events in found.items()}
 
         assert told(past, tail) == {"u:ann": ["i1", "i2"], "u:bob": []}
+
+    @pytest.mark.parametrize(
+        ("moment", "items"),
+        [(0, ["a", "b", "lamp", "c"]), (4, ["b", "lamp", "c"]), (5, ["lamp", "c"]),
+         (6, ["lamp", "c"]), (7, ["c"]), (8, [])],
+    )  # fmt: skip
+    def test_begins_right_before_the_first_fact_after_a_moment(self, told, moment, items):
+        facts = [
+            view("a", at=4, user_id="ann"), view("b", at=5, user_id="ann"),
+            ItemChange(item_id="lamp", at_us=6, available=False), view("c", at=8, user_id="ann"),
+        ]  # fmt: skip
+
+        async def after(state):
+            return [one.fact.item_id for one in await state.since(await state.first_after(moment))]
+
+        assert told(facts, after) == items
+
+    def test_what_comes_after_it_may_be_older_than_the_moment(self, told):
+        facts = [view(item, at=at, user_id="ann") for item, at in (("a", 1), ("b", 9), ("c", 2))]
+
+        async def after(state):
+            return [one.fact.item_id for one in await state.since(await state.first_after(5))]
+
+        assert told(facts, after) == ["b", "c"]
+
+    def test_begins_with_what_is_to_come_where_nothing_is_after_the_moment(self, told):
+        async def after(state):
+            begin = [await state.first_after(9)]
+            await state.write([view("b", at=2, user_id="ann")])
+            return [*begin, *((one.seq, one.fact.item_id) for one in await state.since(begin[0]))]
+
+        assert told([], lambda state: state.first_after(9)) == 0
+        assert told([view("a", at=1, user_id="ann")], after) == [1, (2, "b")]
 
     def test_what_one_worker_was_told_the_other_recalls(self, tmp_path):
         async def two():
@@ -361,6 +419,37 @@ class TestTroubles:
             return [await state.write(many[:1]), items(await state.recall("ann", None))]
 
         assert told([], full) == [[True], ["i0"]]
+
+    def test_a_note_that_cannot_be_kept_takes_nothing_along_and_is_said_once(self, told, caplog):
+        async def noted(state):
+            for at in (1, 2**80, 3, 2**81):  # no 64-bit integer
+                state.note(Shown(decision_id="d", name="u:ann", placement="home", item_ids=["a"],
+                                 at_us=at))  # fmt: skip
+            new = await state.write([view("a", user_id="ann")])
+            found = await state.recall("ann", None)
+            return new, items(found), [at for at, *_ in found.shown]
+
+        with caplog.at_level(logging.WARNING, "feeds.state"):
+            assert told([], noted) == ([True], ["a"], [1, 3])
+        assert [record.message for record in caplog.records] == [
+            "notes of what was shown that were not kept: 1 "
+            "(Python int too large to convert to SQLite INTEGER)"
+        ]
+
+    def test_a_note_that_fills_the_disk_fails_the_writes_beside_it(self, told, caplog):
+        async def full(state):
+            writing = state._writer.filing.connection
+            pages = writing.execute("PRAGMA page_count").fetchone()[0]
+            writing.execute(f"PRAGMA max_page_count = {pages}")
+            state.note(Shown(decision_id="d", name="u:ann", placement="home",
+                             item_ids=["a" * 1000] * 1000, at_us=1))  # fmt: skip
+            with pytest.raises(StateUnavailable, match="full"):
+                await state.write([view("a", user_id="ann")])
+            return await state.recall("ann", None)
+
+        with caplog.at_level(logging.WARNING, "feeds.state"):
+            assert told([], full) == Recalled(customer="ann")
+        assert "that were not kept: 1 (database or disk is full)" in caplog.text
 
     def test_a_state_of_another_version_is_refused_with_what_to_do(self, tmp_path):
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:

@@ -10,7 +10,13 @@ from small_desk import END, MINUTE, PLACES, at_desk
 
 from serving import telling
 from serving.api import FeedRequest
-from serving.api_told import AnswerIn, EventIn, EventsRequest, PreferencesRequest
+from serving.api_told import (
+    AnswerIn,
+    EventIn,
+    EventsRequest,
+    IdentifyRequest,
+    PreferencesRequest,
+)
 from serving.asking import people_of, who
 from serving.feed import feed
 
@@ -97,3 +103,50 @@ class TestAnAnswer:
         (category, weight), *others = at(work).items()
         assert (category, others) == ("kitchen", [])
         assert weight > 0
+
+
+class TestAMute:
+    @pytest.mark.parametrize("undone", [False, True])
+    def test_is_no_answer_that_asks_for_more(self, at, undone):
+        async def work(desk):
+            await prefers(desk, visitor_id="tab", mute_categories=["garden"])
+            if undone:
+                await prefers(desk, visitor_id="tab", unmute_categories=["garden"])
+            return (await people(desk, visitor_id="tab")).declared.nnz
+
+        assert at(work) == 0
+
+    def test_does_not_overrule_less_of_it(self, at):
+        async def work(desk):
+            await prefers(desk, visitor_id="tab", less_of_categories=["garden"])
+            await prefers(desk, visitor_id="tab", mute_categories=["garden"])
+            return (await people(desk, visitor_id="tab")).declared.data.tolist()
+
+        (weight,) = at(work)
+        assert weight < 0
+
+    def test_of_an_item_can_be_taken_back(self, at):
+        async def work(desk):
+            found = []
+            for words in ({"less_of_items": ["r2"]}, {"unmute_items": ["r2"]}):
+                await prefers(desk, visitor_id="tab", **words)
+                answer = await feed(desk, FeedRequest(placement="home", visitor_id="tab", size=20))
+                found.append("r2" in [one["item_id"] for one in answer["items"]])
+            return found
+
+        assert at(work) == [False, True]
+
+
+class TestASharedDevice:
+    def test_does_not_know_what_was_said_on_it(self, at):
+        async def work(desk):
+            await prefers(desk, visitor_id="tab", mute_categories=["garden"])
+            for customer in ("c1", "c2"):
+                one = IdentifyRequest(visitor_id="tab", user_id=customer)
+                await telling.identify(desk, one)
+            answer = await feed(desk, FeedRequest(placement="home", visitor_id="tab", size=20))
+            return answer["reason"], {one["category"].split("/")[0] for one in answer["items"]}
+
+        reason, categories = at(work)
+        assert reason == "stranger"
+        assert "garden" in categories

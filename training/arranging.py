@@ -125,16 +125,12 @@ class Arranged:
     places: (k,) int64, where each lies among the candidates, -1: it is pinned and was not there
     marks:  (k,) int64, what the rules did: a sum of `Mark`
     moved:  (k,) int32, places it was boosted by (below 0: buried), TOP or END
-    over_limit: how many candidates the limits kept out
-    unpinned:   items whose pin holds now and could not be shown
     """
 
     items: Int32
     places: Int64
     marks: Int64
     moved: Int32
-    over_limit: int
-    unpinned: tuple[int, ...]
 
 
 def turn_seed(person: str, now_us: int) -> int:
@@ -150,8 +146,7 @@ def arrange(items: Int32, size: int, arrangement: Arrangement, turn: Turn) -> Ar
     `arrangement.depth(size)` of them, and for what they then lack. Fewer than `size` come back
     where limits are in the way: more candidates may help.
     """
-    slots, unpinned = pins_of(arrangement, turn, size)
-    pool, slots = _pooled(items, slots)
+    pool, slots = _pooled(items, pins_of(arrangement, turn, size))
     moved, keys, rotated = _keys(pool, size, arrangement, turn)
     race = Race.of(pool, keys / size, arrangement, slots)
     order, marks = _filled(race, slots, size)
@@ -161,31 +156,27 @@ def arrange(items: Int32, size: int, arrangement: Arrangement, turn: Turn) -> Ar
     if rotated is not None:
         marks |= (rotated[order] & free) * Mark.rotated.value
     places = np.where(order < len(items), order, -1)
-    return Arranged(pool[order], places, marks, shifts, race.over_limit(order[free]), unpinned)
+    return Arranged(pool[order], places, marks, shifts)
 
 
-def pins_of(
-    arrangement: Arrangement, turn: Turn, size: int
-) -> tuple[dict[int, int], tuple[int, ...]]:
-    """Slot -> item of the pins that hold now, and the items whose pins cannot be shown.
+def pins_of(arrangement: Arrangement, turn: Turn, size: int) -> dict[int, int]:
+    """Slot -> item of the pins that hold now and may be shown.
 
     The first in the file has its slot; another one takes the next free slot.
     """
     slots: dict[int, int] = {}
-    unpinned: list[int] = []
     for pin in arrangement.pins:
         slot = pin.slot - turn.offset
         held = pin.starts_us <= turn.now_us < pin.until_us and pin.item not in slots.values()
         if slot < 0 or not held:
             continue
         if not arrangement.open[pin.item] or (turn.barred == pin.item).any():
-            unpinned.append(pin.item)
             continue
         while slot in slots:
             slot += 1
         if slot < size:
             slots[slot] = pin.item
-    return slots, tuple(unpinned)
+    return slots
 
 
 def _pooled(items: Int32, slots: dict[int, int]) -> tuple[Int32, dict[int, int]]:

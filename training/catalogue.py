@@ -136,18 +136,30 @@ class Catalogue:
         code = int(self.category[item])
         return not (self.sensitive[item] or (code >= 0 and self.sensitive_categories[code]))
 
-    def names_of_categories(self) -> dict[str, int]:
+    @cached_property
+    def brand_codes(self) -> dict[str, list[int]]:
+        """Brand in lower case -> its codes: one, unless the catalogue spells it in several ways."""
+        found: dict[str, list[int]] = {}
+        for code in range(len(self.brand_names)):
+            found.setdefault(self.brand_names[code].lower(), []).append(code)
+        return found
+
+    @cached_property
+    def category_codes(self) -> dict[str, int]:
+        """Folded path of a category -> its code."""
+        return {folded(self.tree[code]): code for code in range(len(self.tree))}
+
+    @cached_property
+    def category_names(self) -> dict[str, int]:
         """What can be said for a category, folded -> its code: its path, or its last part.
 
         As in `features.answers`: a last part of several paths, or that is a path, names no other.
         """
-        paths = [folded(self.tree[place]) for place in range(len(self.tree))]
         found: dict[str, list[int]] = {}
-        for place, path in enumerate(paths):
-            for name in {path, path.rpartition("/")[2]}:
-                found.setdefault(name, []).append(place)
-        alone = {name: places[0] for name, places in found.items() if len(places) == 1}
-        return alone | {path: place for place, path in enumerate(paths)}
+        for path, code in self.category_codes.items():
+            found.setdefault(path.rpartition("/")[2], []).append(code)
+        alone = {name: codes[0] for name, codes in found.items() if len(codes) == 1}
+        return alone | self.category_codes
 
     def texts(self, indices: Int32) -> list[str]:
         """The ids of these items."""

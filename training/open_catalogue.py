@@ -10,7 +10,7 @@ import numpy as np
 
 from features.config import KINDS
 from features.types import Int32
-from training.catalogue import Catalogue
+from training.catalogue import Catalogue, folded
 from training.item_facts import UNBORN
 
 _TEXTS = ("title", "category", "brand", "currency", "url", "image_url")
@@ -31,12 +31,14 @@ class OpenCatalogue(Catalogue):
     room:    how many items can be added        currency: of a price that comes without one
     told:    index -> what was told since: the fields of `details`
     places:  id in lower case -> index, of what was added
+    moved:   items of the model that are of another kind or category now: they lie elsewhere
     """
 
     room: int
     currency: str
     told: dict[int, dict[str, Any]]
     places: dict[str, int]
+    moved: set[int]
 
     @classmethod
     def opened(cls, catalogue: Catalogue, room: int, currency: str) -> Self:
@@ -48,7 +50,7 @@ class OpenCatalogue(Catalogue):
         for name, value in filling.items():
             own = parts[name]
             parts[name] = np.concatenate([own, np.full(room, value, own.dtype)])
-        return cls(**parts, room=room, currency=currency, told={}, places={})
+        return cls(**parts, room=room, currency=currency, told={}, places={}, moved=set())
 
     @property
     def known(self) -> int:
@@ -89,17 +91,28 @@ class OpenCatalogue(Catalogue):
         for name in ("available", "born_us", "sensitive"):
             if name in facts:
                 getattr(self, name)[index] = facts.pop(name)
+        for derived in ("sensitive_categories", "_has_sensitive"):
+            self.__dict__.pop(derived, None)  # they may be others now
         if "price" in facts:
             price = facts.pop("price")
             self.prices[index] = np.nan if price is None else price
+        if index < self.known and {"kind", "category"} & facts.keys():
+            self.moved.add(index)
         if "kind" in facts:
             self.kinds[index] = KINDS.index(facts.pop("kind"))
         if "category" in facts:
-            self.category[index] = _place(self.tree, facts["category"])
+            self.category[index] = self.nearest(facts["category"])
         if "brand" in facts:
-            self.brand[index] = _place(self.brand_names, facts["brand"])
+            self.brand[index] = self.brand_codes.get(facts["brand"].lower(), [-1])[0]
         if facts:
             self.told.setdefault(index, {}).update(facts)
+
+    def nearest(self, path: str) -> int:
+        """The category of a path; of one that the model does not know the nearest one above it."""
+        left = folded(path)
+        while left and left not in self.category_codes:
+            left = left.rpartition("/")[0]
+        return self.category_codes.get(left, -1)
 
     def texts(self, indices: Int32) -> list[str]:
         """As `Catalogue.texts`, of the added ones too."""
@@ -127,8 +140,3 @@ class OpenCatalogue(Catalogue):
 
     def _id(self, index: int) -> str:
         return self.ids.text(index) if index < self.known else str(self.told[index]["item_id"])
-
-
-def _place(names: Any, text: str) -> int:
-    """Where a text is in a column of distinct ones, -1 if it is not: looked for, as it is rare."""
-    return next((place for place in range(len(names)) if names[place] == text), -1)

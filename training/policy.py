@@ -132,12 +132,6 @@ class Terms:
     arrangement: Arrangement | None = None
     offset: int = 0
 
-    def asking(self, *, size: int, highest_rung: Rung) -> Terms:
-        """The same terms for another size and rung."""
-        return replace(
-            self, size=size, highest_rung=highest_rung, min_items=min(self.min_items, size)
-        )
-
 
 @dataclass(frozen=True)
 class Feeds:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from features.types import Bool, Float64, Int32, Int64
+from features.types import Bool, Float64, Int32
 
 if TYPE_CHECKING:
     from training.arranging import Arrangement, Limit, Promotion
@@ -87,20 +87,16 @@ class Owed:
 class Race:
     """What is still in the running for the next slot.
 
-    start: (m,) float64, as it was before any left; higher is better
-    base:  (m,) float64, the same; -inf: taken, pinned, or of a full group
+    base:  (m,) float64, higher is better; -inf: taken, pinned, or of a full group
     worth: `base`, less the likeness to what is taken; `base` itself without diversity
     like:  (m, m) likeness times the dial, and (m,) the most to anything that is taken
-    kept_out: of those whose group was full
     """
 
-    start: Float64
     base: Float64
     worth: Float64
     groups: list[Group]
     owed: list[Owed]
     like: tuple[Float64, Float64] | None = None
-    kept_out: list[Float64] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -115,7 +111,7 @@ class Race:
         base = keys * min(dial - 1, -1e-9)  # at a dial of 1 the places still break ties
         groups = [Group.of(limit, pool) for limit in arrangement.limits]
         owed = [Owed(one, one.wanted[pool]) for one in arrangement.promotions]
-        race = cls(base.copy(), base, base, groups, owed)
+        race = cls(base, base, groups, owed)
         if dial and arrangement.parts is not None:
             race.worth = base.copy()
             race.like = likeness(arrangement.parts[pool]) * dial, np.zeros(len(pool))
@@ -149,16 +145,10 @@ class Race:
             np.maximum(most, like[place], out=most)
             np.subtract(self.base, most, out=self.worth)
 
-    def over_limit(self, taken: Int64) -> int:
-        """How many were left out for their group, though better than one of `taken` (places)."""
-        lowest = self.start[taken].min(initial=np.inf)
-        return sum(int((bases > lowest).sum()) for bases in self.kept_out)
-
     def leave(self, place: int) -> None:
         """Take it out of the running, and with it those whose group it fills."""
         self.base[place] = self.worth[place] = _OUT
         for group in self.groups:
             full = group.filled_by(place)
             if full is not None:
-                self.kept_out.append(self.base[full])
                 self.base[full] = self.worth[full] = _OUT

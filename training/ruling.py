@@ -15,7 +15,6 @@ from training.arranging import END, TOP, Arrangement, Limit, Pin, Promotion
 from training.catalogue import Catalogue
 from training.item_columns import At
 from training.item_facts import UNBORN
-from training.rankers.base import Items
 
 _ALWAYS, _EVER = int(np.iinfo(np.int64).min), int(np.iinfo(np.int64).max)
 _LEVELS = 4  # of a category's path that likeness looks at
@@ -37,15 +36,6 @@ class Ruling:
     arrangement: Arrangement | None
     seen: tuple[Seen, ...]
     repurchase_days: Float32 | None
-
-    def excluded(self, items: Items) -> dict[str, int]:
-        """How many of `items` are not shown, by reason; each is counted once."""
-        left = ~np.zeros(len(self.open), dtype=np.bool_)[items]
-        found = {}
-        for reason, closed in self.closed.items():
-            found[reason] = int(np.count_nonzero(closed[items] & left))
-            left &= ~closed[items]
-        return {reason: count for reason, count in found.items() if count}
 
     def bought_lately(self, histories: Histories, had: Bool) -> Bool:
         """(m,) which entries of histories keep their item away for its repurchase interval.

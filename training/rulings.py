@@ -14,6 +14,8 @@ from training.catalogue import Catalogue
 from training.item_columns import ancestry, item_columns
 from training.ruling import Ruling, Together, priced_out
 
+KEPT = 64  # rulings at most; each has some bytes for every item
+
 
 @dataclass(frozen=True)
 class UnknownPin:
@@ -31,6 +33,9 @@ class Rulings:
     opened: (n_items,) bool, what is there now; the caller changes it in place, as the catalogue
     masks:  condition -> (n_items,) bool, where it holds
     above:  of `item_columns.ancestry`
+    made:   the rulings that were asked for of late, the least recent first
+
+    One thread at a time: what changes is written in place.
     """
 
     config: Config
@@ -74,9 +79,13 @@ class Rulings:
         if not holding:
             return None
         kind = self.config.placements[placement].kind
-        if (kind, holding) not in self.made:
-            self.made[kind, holding] = self._together(kind, holding, now_us).ruling()
-        return self.made[kind, holding]
+        found = self.made.pop((kind, holding), None)
+        if found is None:
+            found = self._together(kind, holding, now_us).ruling()
+            if len(self.made) >= KEPT:
+                del self.made[next(iter(self.made))]
+        self.made[kind, holding] = found
+        return found
 
     def refresh(self, now_us: int, items: Int32 | None = None) -> None:
         """Correct what is known of `items`, which have changed; None: of all, as they grow older.
@@ -85,7 +94,7 @@ class Rulings:
         holds from the next `ruling` on.
         """
         self._judge(now_us, items)
-        for key, ruling in list(self.made.items()):  # another thread may be making one
+        for key, ruling in self.made.items():
             self._together(*key, now_us).correct(ruling, slice(None) if items is None else items)
         pinned = self.catalogue.find([one.item for rule in self.config.rules for one in rule.pin])
         if items is not None and np.isin(pinned, items).any():
