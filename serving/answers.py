@@ -8,16 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from features.declared import Declared
+from features.options import MUTES, UNMUTES, WISHES
 from features.types import Bool, Int32, Int64
 from serving.living import Living
 from training.catalogue import folded
 
-MUTES = {"mute_category": "category", "mute_brand": "brand", "mute_item": "item"}
-UNMUTES = {
-    "unmute_category": "mute_category",
-    "unmute_brand": "mute_brand",
-    "unmute_item": "mute_item",
-}
 Said = tuple[str, str, int]  # question, answer, when
 _NOTHING = np.empty(0, np.int32)
 
@@ -35,7 +30,7 @@ def told_of(living: Living, answers: Sequence[Said]) -> Told | None:
 
     Of a question the newest answers count; what is asked to be less adds up.
     """
-    answers = [one for one in answers if one[0] not in MUTES and one[0] not in UNMUTES]
+    answers = [one for one in answers if one[0] not in WISHES]
     if not answers:
         return None
     asks_less = living.base.config.preferences.less
@@ -74,23 +69,29 @@ def joined(declared: Declared, row: int, told: Told) -> Declared:
     )  # fmt: skip
 
 
+def mutes(answers: Sequence[Said]) -> list[tuple[str, str]]:
+    """What was muted and not unmuted since: category, brand or item, and which."""
+    last: dict[tuple[str, str], bool] = {}
+    for question, answer, _ in answers:
+        if question in WISHES:
+            what = MUTES[UNMUTES.get(question, question)]
+            last[what, answer] = question in MUTES
+    return [which for which, is_muted in last.items() if is_muted]
+
+
 def muted(living: Living, answers: Sequence[Said]) -> Int32:
     """The items of categories and brands that the person does not want to see, ascending."""
     if not answers:
         return _NOTHING
-    last: dict[tuple[str, str], bool] = {}
-    for question, answer, _ in answers:
-        if question in MUTES or question in UNMUTES:
-            last[(UNMUTES.get(question, question), answer)] = question in MUTES
     found = [np.empty(0, np.int32)]
-    for (question, answer), is_muted in last.items():
-        if is_muted and MUTES[question] == "category":
+    for what, answer in mutes(answers):
+        if what == "category":
             begin, end = living.catalogue.below(answer)
             codes = living.catalogue.category
             found.append(np.flatnonzero((codes >= begin) & (codes < end)).astype(np.int32))
-        elif is_muted and MUTES[question] == "brand":
+        elif what == "brand":
             found.append(living.of_brand(answer))
-        elif is_muted:
+        else:
             item = living.catalogue.find([answer])
             found.append(item[item >= 0])
     return np.unique(np.concatenate(found))

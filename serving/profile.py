@@ -16,8 +16,9 @@ from msgspec import structs
 
 from features.config import RUNGS
 from features.lifecycle import STAGES
+from features.options import WISHES
 from features.types import Bool, Histories, Int32, from_us
-from serving.answers import MUTES, UNMUTES, category_named
+from serving.answers import category_named, mutes
 from serving.api_words import ProfileRequest
 from serving.asking import Asker, people_of, who
 from serving.desk import Desk
@@ -78,7 +79,7 @@ class _Told:
     @cached_property
     def histories(self) -> Histories:
         """All that was done, muted or not: what is muted speaks in no feed, but it was done."""
-        said = [one for one in self.asker.recalled.answers if one[0] not in MUTES]
+        said = [one for one in self.asker.recalled.answers if one[0] not in WISHES]
         heard = replace(self.asker, recalled=structs.replace(self.asker.recalled, answers=said))
         return people_of(self.desk.living, heard, np.empty(0, np.int32)).queries.histories
 
@@ -176,21 +177,17 @@ class _Told:
                for code, is_less, when in named]  # fmt: skip
         newest = {question: when for question, _, when in self.asker.recalled.answers}
         since = [(question, answer, when) for question, answer, when in self.asker.recalled.answers
-                 if question not in MUTES and question not in UNMUTES and not self._hides(answer)
+                 if question not in WISHES and not self._hides(answer)
                  and (question in less or when == newest[question])]  # fmt: skip
         return [{"question": question, "answer": answer, "answered_at": from_us(when).isoformat()}
                 for question, answer, when in (*log, *since)]  # fmt: skip
 
     def muted(self) -> dict[str, list[str]]:
         """What was muted and not unmuted since."""
-        last: dict[tuple[str, str], bool] = {}
-        for question, answer, _ in self.asker.recalled.answers:
-            if question in MUTES or question in UNMUTES:
-                last[UNMUTES.get(question, question), answer] = question in MUTES
         found: dict[str, list[str]] = {"category": [], "brand": [], "item": []}
-        for (question, answer), is_muted in last.items():
-            if is_muted and not self._hides(answer):
-                found[MUTES[question]].append(answer)
+        for what, answer in mutes(self.asker.recalled.answers):
+            if not self._hides(answer):
+                found[what].append(answer)
         name, item = self.desk.living.catalogue.name, self._item
         titles = [name(int(item(one)[0])) for one in found["item"] if item(one).size]
         return {"categories": found["category"], "brands": found["brand"], "items": titles}

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from features.options import SKIP
+from features.options import MUTES, SKIP, UNMUTES
 from features.types import from_us
-from serving.answers import MUTES, UNMUTES, category_named
+from serving.answers import category_named
 from serving.desk import Desk
 from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, Recalled
 
