@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 from at_the_desk import at_the_desk
 from readers import START, log, read, trained
-from small_desk import END, MINUTE, at_desk
+from small_desk import END, END_US, MINUTE, at_desk
 
 from serving import telling
 from serving.api_told import (
@@ -23,6 +23,7 @@ from serving.api_told import (
     UnlinkRequest,
 )
 from serving.asking import people_of, who
+from serving.state import Consent, Forget
 from training.policy import known_of
 
 LOGGED = ["r1", "r2", "t1"]  # what everybody of the log did
@@ -229,6 +230,17 @@ class TestADeviceThatTheLogHasWithoutACustomer:
     def test_is_its_customers_once_one_has_signed_in(self, tablet, tmp_path):
         assert self.past(tablet, tmp_path, ("tab", "new")) == ["a", "b", "c"]
 
+    def test_lends_what_was_done_on_it_this_minute_as_well(self, tablet, tmp_path):
+        async def work(desk):
+            moment = START + timedelta(minutes=1)
+            seen = EventIn(item_id="d", event_type="read", visitor_id="tab", occurred_at=moment)
+            await telling.events(desk, EventsRequest(events=[seen]))
+            asker = await who(desk.living, desk.state, "new", "tab", desk.now_us(None))
+            people = people_of(desk.living, asker, desk.found([])[0])
+            return desk.living.catalogue.texts(people.queries.histories.items)
+
+        assert at_the_desk(tablet, tmp_path, work) == ["a", "b", "c", "d"]
+
     def test_lends_nothing_once_it_is_somebody_elses(self, tablet, tmp_path):
         assert self.past(tablet, tmp_path, ("tab", "r1")) == []
 
@@ -246,6 +258,18 @@ class TestConsent:
             return await ask(desk, **asked_as)
 
         assert at(work) == Known([], [], consent=False, unknown=False)
+
+    def test_refused_by_the_device_can_be_given_by_its_customer(
+        self, at
+    ):
+        async def work(desk):
+            words = [({"visitor_id": "phone"}, False), ({"user_id": "c0"}, True)]
+            for minute, (name, word) in enumerate(words):
+                told = Consent(personalise=word, at_us=END_US + minute, **name)
+                await desk.state.write([told])
+            return await ask(desk, user_id="c0", visitor_id="phone")
+
+        assert at(work).consent
 
     def test_without_it_this_visit_still_counts(self, at):
         async def work(desk):
@@ -285,6 +309,19 @@ class TestWhoIsForgotten:
             return await ask(desk, user_id="c0")
 
         assert at(work) == Known([], ["k1"], consent=True, unknown=False)
+
+    def test_has_again_what_a_later_model_knows_of_the_time_since(self, at):
+        """Forgotten before the last thing that the log has of c0, and agreed again."""
+
+        async def work(desk):
+            log, row = desk.living.base.timelines, desk.living.base.persons.index("u:c0")
+            last = int(log.occurred_us[log.indptr[row + 1] - 1])
+            told = [Forget(at_us=last - 1, user_id="c0"),
+                    Consent(personalise=True, at_us=last, user_id="c0")]  # fmt: skip
+            await desk.state.write(told)
+            return await ask(desk, user_id="c0")
+
+        assert at(work).before == LOGGED[-1:]
 
 
 class TestAVisit:
