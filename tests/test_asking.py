@@ -259,9 +259,7 @@ class TestConsent:
 
         assert at(work) == Known([], [], consent=False, unknown=False)
 
-    def test_refused_by_the_device_can_be_given_by_its_customer(
-        self, at
-    ):
+    def test_refused_by_the_device_can_be_given_by_its_customer(self, at):
         async def work(desk):
             words = [({"visitor_id": "phone"}, False), ({"user_id": "c0"}, True)]
             for minute, (name, word) in enumerate(words):

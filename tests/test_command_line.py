@@ -360,7 +360,9 @@ def test_batch_and_service_give_the_same_feed_whatever_the_clock(trained, tmp_pa
     changed = {"placements": {"home": place}, "experiments": [],
                "shop": bundle.config.shop.model_copy(update={"clock": clock})}  # fmt: skip
     config = bundle.config.model_copy(update=changed)
-    served = replace(bundle, config=config, evidence=None)  # which is of a channel; a batch has none
+    served = replace(
+        bundle, config=config, evidence=None
+    )  # which is of a channel; a batch has none
     moment = from_us(bundle.as_of_us + DAY_US) if clock == "as_of" else datetime.now(UTC)
     users = [bundle.persons.text(i)[2:] for i in range(12)]
     people = pa.table({"person_id": users, "at": [moment] * len(users)})
