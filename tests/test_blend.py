@@ -178,3 +178,13 @@ def test_an_input_that_is_gone_has_no_opinion(past, fitted):
     without = forest.bound({"popularity": fitted["popularity"]})
     scores = without.score(worlds.asking(past.timelines, [0]))
     assert np.isfinite(scores).all()
+
+
+def test_room_for_new_items_changes_nothing_that_it_looks_at():
+    """Popularity gives -1 to what nobody knows anything of, such as the free places of a worker."""
+    scores = np.array([[3.0, 2.0, 0.5, -0.5]], dtype=np.float32)
+    roomy = np.append(scores, np.full((1, 50), -1, np.float32), axis=1)
+    rows, items = np.zeros(4, np.int64), np.arange(4, dtype=np.int32)
+    found, same = (Scored.of(one).columns(rows, items) for one in (scores, roomy))
+    np.testing.assert_array_equal(found, same)
+    np.testing.assert_allclose(found[1], [0, -1 / 3.5, -2.5 / 3.5, -1])

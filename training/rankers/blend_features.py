@@ -21,6 +21,7 @@ from training.rankers.sparse import sums_at
 
 MISSING = np.float32(-99)  # LightGBM's own way with NaN does not survive as a graph
 DEPTH = 200  # places of each input that are told apart
+UNKNOWN = np.float32(-1)  # popularity's score of what nobody knows anything of
 _TOLERANCE = 1e-5  # scores this near are equal: the last bits differ between batches
 
 
@@ -105,6 +106,7 @@ def _placed(opinion: Opinion, items: Int32) -> Float32:
     found = np.full((3, items.size), np.nan, dtype=np.float32)
     found[2] = DEPTH + 1
     best = opinion.best(DEPTH)
+    best = best[best != UNKNOWN]  # a service's room for new items must not stretch the spread
     if not best.size:
         return found
     own = opinion.at(items)
