@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from features.config import RUNGS, Placement, Rung
-from features.experiments import Treatment, arms_of, terms_of
+from features.experiments import Experiment, Treatment, arms_of, terms_of
 from features.lifecycle import STAGES
 from features.messages import Message, in_order
 from features.types import Float32, Int32, from_us, to_us
@@ -54,6 +54,7 @@ class Desk:
     log: DecisionLog
     salt: bytes = field(repr=False)
     messages: list[Message] = field(init=False)
+    experiments: list[Experiment] = field(init=False)
     random: np.random.Generator = field(default_factory=np.random.default_rng)
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
@@ -63,9 +64,13 @@ class Desk:
 
     def __post_init__(self) -> None:
         """Work out what does not move."""
-        self.messages = in_order(self.bundle.config.messages)
-        places = self.bundle.config.placements
-        self._terms = {name: _usual(self.bundle, place) for name, place in places.items()}
+        config = self.bundle.config
+        self.messages = in_order(config.messages)
+        self.experiments = [
+            one for one in config.experiments if not any(arm.model for arm in one.arms.values())
+        ]
+        places = config.placements.items()
+        self._terms = {name: _usual(self.bundle, place) for name, place in places}
 
     @property
     def bundle(self) -> Bundle:
@@ -108,14 +113,10 @@ class Desk:
         Nobody is in an experiment on models: a worker serves one, so there is nothing to compare.
         """
         unit = asker.user_id or visitor_id
-        experiments = [
-            one for one in self.bundle.config.experiments
-            if not any(arm.model for arm in one.arms.values())
-        ]  # fmt: skip
-        if not experiments or unit is None:
+        if not self.experiments or unit is None:
             return Deal({}, Treatment())
-        arms = arms_of(experiments, unit, from_us(asker.now_us), placement)
-        return Deal(arms, terms_of(experiments, arms))
+        arms = arms_of(self.experiments, unit, from_us(asker.now_us), placement)
+        return Deal(arms, terms_of(self.experiments, arms))
 
     def terms(self, placement: str, lower: Sequence[Rung | None], size: int | None) -> Terms:
         """What a feed must be here: of several limits the lowest holds."""

@@ -17,7 +17,7 @@ from serving.boredom import tired_of
 from serving.desk import Desk
 from serving.sensitive import may_be_named
 from training.item_facts import UNBORN
-from training.policy import Feeds, People, Step, Terms, kept_away, known_of, seen_by
+from training.policy import Feeds, People, Step, Terms, kept_away, seen_by
 from training.rankers.base import Allowed, Queries, Ranker, as_indices
 from training.rankers.blend import EXPLAINING, BlendRanker
 from training.rankers.live import Widened
@@ -173,7 +173,7 @@ class _Ground:
             inputs = step.ranker.rankers
             order = [*(one for one in EXPLAINING if one in inputs), *inputs]
             rankers = {name: inputs[name] for name in order}
-        return cls(desk, rankers, seen_by(step.rung, known_of(people)))
+        return cls(desk, rankers, seen_by(step.rung, people.known))
 
     def because(self, items: Int32) -> list[list[dict[str, Any]]]:
         """Per item (k,) what speaks for it, and what speaks against it."""

@@ -119,7 +119,7 @@ def _answer(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> 
     items = answer["items"]
     answer["message"] = messages.for_people(desk, made.people) if items else None
     answer["next_cursor"] = cursor.write(before, items, made.terms.size)
-    remember(desk, made.asker, request.visitor_id, answer, cost_of(made))
+    remember(desk, made.asker, answer, cost_of(made))
     return answer
 
 

@@ -57,7 +57,7 @@ async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     wanted = len(given) if request.explain else LOGGED
     placed = _placed(desk, request, feeds, places, found, wanted)
     cost = Cost(asker.now_us, time.perf_counter() - began)
-    remember(desk, asker, request.visitor_id, {**answer, "items": placed[:LOGGED]}, cost)
+    remember(desk, asker, {**answer, "items": placed[:LOGGED]}, cost)
     if request.explain:
         answer["placed"] = placed
     return answer

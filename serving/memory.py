@@ -26,12 +26,9 @@ class Cost:
     propensity: Float64 | None = None
 
 
-def remember(
-    desk: Desk, asker: Asker, visitor_id: str | None, answer: Mapping[str, Any], cost: Cost
-) -> None:
+def remember(desk: Desk, asker: Asker, answer: Mapping[str, Any], cost: Cost) -> None:
     """Log the decision, and note what this person has been shown; nobody waits for either."""
-    items = answer["items"]
-    name = asker.name or (f"v:{visitor_id}" if visitor_id else "")
+    items, name = answer["items"], asker.name
     chances = [] if cost.propensity is None else cost.propensity[: len(items)].tolist()
     place = desk.bundle.config.placements[answer["placement"]]
     desk.log.write(

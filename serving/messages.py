@@ -7,7 +7,7 @@ import re
 from features.lifecycle import STAGES
 from features.types import from_us
 from serving.desk import Desk
-from training.policy import People, known_of
+from training.policy import People
 
 _FIELD = re.compile(r"\{\w+\|([^{}]*)\}")  # {first_name|there}
 
@@ -20,7 +20,7 @@ def for_people(desk: Desk, people: People) -> dict[str, str] | None:
     """
     if not desk.messages:
         return None
-    queries = known_of(people)
+    queries = people.known
     segment, stage = int(queries.segment[0]), int(queries.stage[0])
     names = desk.bundle.manifest["segments"]
     group = names[segment] if segment >= 0 else None

@@ -18,7 +18,7 @@ from serving.api_words import QuestionsRequest
 from serving.asking import Asker, people_of, who
 from serving.desk import Desk
 from serving.sensitive import may_be_named
-from training.policy import People, known_of
+from training.policy import People
 
 CROWD = 10.0  # people, or answers, that weigh as much as knowing nothing of the crowd
 
@@ -70,7 +70,7 @@ def answered(desk: Desk, asker: Asker, question: Question) -> bool:
 
 def expected_bits(desk: Desk, people: People, asked: list[Question]) -> list[float]:
     """What an answer to each question would tell of the only person."""
-    catalogue, queries = desk.living.catalogue, known_of(people)
+    catalogue, queries = desk.living.catalogue, people.known
     n, own, before = len(catalogue.tree), queries.histories.by_item, desk.living.base.declared
     kept = may_be_named(catalogue) & (catalogue.category >= 0)
 

@@ -38,11 +38,12 @@ async def similar(desk: Desk, request: SimilarRequest) -> dict[str, Any]:
     feeds = decide(desk.ladder, people, terms)
     chance = explored(feeds, people, terms, place.exploration_share, desk.random)
     made = Made(stranger, deal, people, terms, chance, 0, unknown, began)
-    where = request.placement, desk.ruling(request.placement, people, terms.highest_rung, None)
-    page = [request.item_id, *request.exclude]
-    why = why_of(desk, stranger, people, where, page) if request.explain else None
+    why = None
+    if request.explain:
+        where = request.placement, desk.ruling(request.placement, people, terms.highest_rung, None)
+        why = why_of(desk, stranger, people, where, [request.item_id, *request.exclude])
     answer = answer_of(desk, request.placement, made, why)
-    remember(desk, made.asker, None, answer, cost_of(made))
+    remember(desk, made.asker, answer, cost_of(made))
     return answer
 
 

@@ -24,7 +24,6 @@ from serving.api_told import (
 )
 from serving.asking import people_of, who
 from serving.state import Consent, Forget
-from training.policy import known_of
 
 LOGGED = ["r1", "r2", "t1"]  # what everybody of the log did
 
@@ -56,7 +55,7 @@ async def ask(desk, user_id=None, visitor_id=None, recent=(), later=timedelta(0)
     now = desk.now_us(END + later if later else None)
     asker = await who(desk.living, desk.state, user_id, visitor_id, now)
     people = people_of(desk.living, asker, desk.found(list(recent))[0])
-    queries = known_of(people)
+    queries = people.known
     items = desk.living.catalogue.texts(queries.histories.items)
     start = int(queries.session_start[0])
     return Known(items[:start], items[start:], bool(people.consent[0]), bool(people.unknown[0]))

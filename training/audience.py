@@ -20,7 +20,7 @@ from features.types import Bool, Float64, Int32, Int64, from_us, row_numbers
 from training.bundle import Bundle, NoModel, terms
 from training.evaluation.evidence import UNKNOWN
 from training.people import people_of
-from training.policy import Step, kept_away, known_of
+from training.policy import Step, kept_away
 from training.rankers.base import as_indices
 
 CHUNK = 512  # customers scored at once
@@ -195,7 +195,7 @@ def _places(bundle: Bundle, step: Step, rows: Int64, targets: Sequence[Target]) 
     names = [[bundle.persons.text(int(row))] for row in rows]
     people = people_of(bundle, names, [np.empty(0, np.int32)] * len(names))
     found = np.full((len(names), len(targets)), np.inf)
-    scores = step.ranker.score(known_of(people)).astype(np.float64)
+    scores = step.ranker.score(people.known).astype(np.float64)
     rules = terms(bundle.config, bundle.catalogue, slice(0, len(bundle.catalogue)), 1)
     away = kept_away(people, rules)
     scores[row_numbers(away.indptr), away.values] = np.nan

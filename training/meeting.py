@@ -26,7 +26,7 @@ from training.evaluation.contest import Check, covers, not_worse
 from training.evaluation.protocol import KS, Outcome, Task
 from training.judging import Contender, filled
 from training.past import Past
-from training.policy import People, Step, decide, kept_away, known_of, seen_by
+from training.policy import People, Step, decide, kept_away, seen_by
 from training.queries import queries_for
 from training.rankers.base import Allowed
 from training.recipe import FLOOR, Recipe
@@ -165,7 +165,7 @@ def _listeners(task: Task, step: Step) -> int:
     """To how many people a step has anything to say."""
     people = task.people.take(np.arange(min(len(task.people), LISTENERS)))
     allowed = Allowed(task.terms.items, kept_away(people, task.terms))
-    ranking = step.ranker.top(seen_by(step.rung, known_of(people)), 1, allowed)
+    ranking = step.ranker.top(seen_by(step.rung, people.known), 1, allowed)
     return int((ranking.items >= 0).sum())
 
 

@@ -158,7 +158,7 @@ class Feeds:
 
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
-    queries = known_of(people)
+    queries = people.known
     rungs, reasons = entitled(people, terms.highest_rung, ladder, _ceiling(queries, terms))
     request = Request(
         ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms), terms.open)
@@ -234,13 +234,8 @@ def _either(which: Bool, yes: IntEnum, no: IntEnum) -> Int8:
 
 def kept_away(people: People, terms: Terms) -> Ragged:
     """The items that each person's feed may not show: blocked ones, and had ones by the rules."""
-    away = _refused(people).joined(_had(known_of(people), terms))
+    away = _refused(people).joined(_had(people.known, terms))
     return away if people.tired is None else away.joined(people.tired)
-
-
-def known_of(people: People) -> Queries:
-    """What may be used: without consent only the current session."""
-    return people.known
 
 
 def _silenced(queries: Queries, rows: Bool) -> Queries:

@@ -24,7 +24,7 @@ from training.evaluation import metrics
 from training.evaluation.protocol import KS, Task
 from training.evaluation.visits import Channels, Shelf, Visits
 from training.evaluation.worth import SECONDS
-from training.policy import Step, decide, known_of
+from training.policy import Step, decide
 from training.rankers.live import followers
 from training.slices import World, standing_at, take_in
 
@@ -196,7 +196,7 @@ def _asked(task: Task, visits: Visits, ladder: Sequence[Step], channels: Int16) 
         if task.priced is not None:
             gain = metrics.gains(feeds.items, task.priced.truth, task.priced.value)
             paid[:, place] = metrics.value_captured(gain, size)
-    queries = known_of(task.people)  # what the policy may look a cell up by
+    queries = task.people.known  # what the policy may look a cell up by
     kind = np.full(len(visits), KINDS.index(task.name), dtype=np.int8)
     return Compared(
         ndcg, hits, paid, rungs, visits.rows, queries.segment, queries.stage, channels, kind,

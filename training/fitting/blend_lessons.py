@@ -11,7 +11,7 @@ from features.training_options import RankerName
 from features.types import Bool, Float32, Int8, Int32, Int64, Ragged
 from training.evaluation.protocol import Task
 from training.impressions import Shown
-from training.policy import kept_away, known_of
+from training.policy import kept_away
 from training.rankers.base import Allowed, Queries, Ranker
 from training.rankers.blend import candidates, parts_of, score_all
 from training.rankers.blend_features import ItemSide, rows_of
@@ -90,7 +90,7 @@ class Teacher:
         shown: what each person of the task saw, and nothing else is a candidate; None: what the
         inputs would show
         """
-        queries, away = known_of(task.people), kept_away(task.people, task.terms)
+        queries, away = task.people.known, kept_away(task.people, task.terms)
         parts = []
         for part in parts_of(len(task.people)):
             view = queries.take(part)
