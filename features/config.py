@@ -29,6 +29,7 @@ from features.options import (
     Rung,
     Section,
     SegmentSpec,
+    ServiceOptions,
     Sessions,
     Share,
     Signal,
@@ -176,6 +177,7 @@ class Config(Section):
     rules: list[FeedRule] = []
     messages: list[Message] = []
     experiments: list[Experiment] = []
+    service: ServiceOptions = ServiceOptions()
 
     @model_validator(mode="after")
     def _interest_is_possible(self) -> Self:

@@ -229,3 +229,14 @@ class EngineOptions(Section):
     threads: int | None = Field(default=None, ge=1)  # None: all cores
     master: str = "local[*]"  # of Spark
     spark: dict[str, str] = {}  # further settings of the Spark session
+
+
+class ServiceOptions(Section):
+    """What the service needs to know of the place where it runs; none of it changes a feed."""
+
+    state: str | None = Field(default=None, pattern="^(redis|rediss|unix)://")  # None: state.db
+    origins: list[str] = []  # sites whose pages may ask from a browser, https://shop.example
+    max_body_kb: int = Field(default=1024, ge=1)  # of a request, 1,024 bytes each
+    requests_per_second: Positive | None = None  # per key and worker; None: no limit
+    page_requests_per_minute: Positive = 120.0  # per address and worker, with a page's key
+    keep_models: int = Field(default=5, ge=2)  # newest versions that stay on the disk
