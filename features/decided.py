@@ -1,7 +1,9 @@
 """A decision as it is logged: who got what and why, under a pseudonym; imports little.
 
-The pseudonym is a keyed BLAKE2b (RFC 7693) of the marked name. Its key lies in a file of its own:
-whoever has the decisions alone cannot tell whose they are, and without the key nobody can.
+A pseudonym is a keyed BLAKE2b (RFC 7693) of the marked name. Its key lies in a file of its own:
+whoever has the decisions alone cannot tell whose they are, and without the key nobody can. In
+decisions it has a salt as well, of each person's own, which the state keeps: when a person is
+forgotten the salt goes, and then not even the owner of the key can say which decisions were theirs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import msgspec
 
 OPEN = ".open"  # the end of the name of a file that is still being written
 _SALT_BYTES = 32
+_OWN_BYTES = hashlib.blake2b.SALT_SIZE
 
 
 class Decided(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +77,18 @@ def salt(file: Path) -> bytes:
     return file.read_bytes()
 
 
-def pseudonym(key: bytes, name: str) -> str:
-    """What a marked name (`u:…`, `v:…`, `s:…`) is called in the decisions; 32 characters."""
-    return hashlib.blake2b(name.encode(), key=key, digest_size=16).hexdigest()
+def own_salt() -> str:
+    """A salt for somebody who is met for the first time: 32 characters."""
+    return secrets.token_hex(_OWN_BYTES)
+
+
+def pseudonym(key: bytes, name: str, own: str | None = None) -> str:
+    """What a marked name (`u:…`, `v:…`, `s:…`) is called; 32 characters.
+
+    own: the person's own salt, for the decisions; None: as the forgotten are remembered
+    """
+    salted = b"" if own is None else bytes.fromhex(own)
+    return hashlib.blake2b(name.encode(), key=key, salt=salted, digest_size=16).hexdigest()
 
 
 def decision_files(directory: Path) -> list[Path]:

@@ -6,7 +6,7 @@ somebody muted is no preference: it says what is not to be seen, not what is lik
 is one event per item and decision, and needs a name for it: the first of the config's
 `impressions`. A decision has a pseudonym; whose it is, is told from the names that the state knows,
 and whoever it does not know stays a stranger: a session of that pseudonym. So does whoever was
-forgotten, in all that was shown until then.
+forgotten, in all that was shown until then, as the salts of those decisions are gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,8 +31,8 @@ from features.home import Home, written_beside
 from features.options import WISHES
 
 MARK = "service:"  # before the name of a file, where others are the shop's
-STATE_VERSION = 1  # of the state's tables
-_VERSION = 2  # of how decisions become events
+STATE_VERSION = 2  # of the state's tables
+_VERSION = 3  # of how decisions become events
 _ROWS = 100_000  # rows of a batch
 _MARKS = {"u": "user_id", "v": "visitor_id", "s": "session_id"}
 _SHOWN = ("occurred_at", "event_type", "item_id", "user_id", "visitor_id", "session_id",
@@ -63,13 +63,6 @@ _TOLD = {  # table of the contract -> the columns that the state gives it, and h
     ),
 }
 _log = logging.getLogger("feeds.served")
-
-
-class _Name(NamedTuple):
-    """A marked name, and until when it is forgotten."""
-
-    name: str
-    forgotten_us: int | None
 
 
 def tables(config: Config, home: Home) -> list[tuple[str, Path]]:
@@ -159,28 +152,23 @@ def _shown(home: Home, event_type: str) -> list[Path]:
     return found
 
 
-def _known(home: Home) -> tuple[dict[str, _Name], list[tuple[str, int]]]:
-    """Pseudonym -> name of everybody the state knows, and the names that it forgot, and when."""
+def _known(home: Home) -> tuple[dict[str, str], list[tuple[str, int]]]:
+    """Pseudonym -> name of everybody who got a feed, and whom the state forgot, and when."""
     if not (home.state.exists() and home.salt.exists()):
         return {}, []
     with closing(_open(home.state)) as state:
-        forgotten = state.execute("SELECT name, at_us FROM forgotten ORDER BY name").fetchall()
-        names = [
-            row[0] for row in state.execute("SELECT name FROM names UNION SELECT name FROM met")
-        ]
-    key, gone = home.salt.read_bytes(), dict(forgotten)
-    return {pseudonym(key, name): _Name(name, gone.get(name)) for name in names}, forgotten
+        forgotten = state.execute("SELECT * FROM forgotten ORDER BY 1").fetchall()
+        met = state.execute("SELECT name, salt FROM met").fetchall()
+    key = home.salt.read_bytes()
+    return {pseudonym(key, name, own): name for name, own in met}, forgotten
 
 
-def _whose(one: Decided, names: dict[str, _Name]) -> str:
-    """The marked name of a decision; until somebody was forgotten it is a stranger's."""
-    known = names.get(one.person)
-    if known is None or (known.forgotten_us is not None and one.at_us <= known.forgotten_us):
-        return f"s:{one.person or one.decision_id}"
-    return known.name
+def _whose(one: Decided, names: dict[str, str]) -> str:
+    """The marked name of a decision; that of somebody unknown is a stranger's."""
+    return names.get(one.person) or f"s:{one.person or one.decision_id}"
 
 
-def _exposures(files: list[Path], names: dict[str, _Name], event_type: str) -> pa.Table:
+def _exposures(files: list[Path], names: dict[str, str], event_type: str) -> pa.Table:
     """An event per shown item, in the order of the files."""
     kinds = {column.name: _ARROW[column.kind] for column in contract.TABLES["events"]}
     found: dict[str, list[Any]] = {name: [] for name in _SHOWN}

@@ -87,6 +87,16 @@ def linked_in(living: Living, visitor_id: str) -> str | None:
     return base.persons.text(row).removeprefix("u:") if row >= 0 else None
 
 
+def devices_in(living: Living, customer: str) -> list[str]:
+    """The visitors that the log links with a customer, and with nobody else."""
+    base = living.base
+    row = int(base.persons.indices([f"u:{customer}"])[0])
+    linked = np.flatnonzero(base.devices.rows == row) if row >= 0 else np.empty(0, np.int64)
+    names = base.devices.ids.texts(linked)
+    alone = base.shared.indices(names) < 0
+    return [name.removeprefix("v:") for name, own in zip(names, alone, strict=True) if own]
+
+
 def _rows(
     living: Living, customer: str | None, visitor_id: str | None, recalled: Recalled
 ) -> Int64:

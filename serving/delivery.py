@@ -107,7 +107,8 @@ class Holder:
     async def _desk(self, bundle: Bundle, room: int) -> Desk:
         """A desk for this bundle, made off the event loop: the old one goes on answering."""
         if self.state is None:
-            self.state = SqliteState(self.home.state, bundle.config.identity)
+            key = salt(self.home.salt)
+            self.state = SqliteState(self.home.state, key, bundle.config.identity)
         if self.log is None:
             self.log = DecisionLog(self.home.decisions, self.worker)
         state, log = self.state, self.log

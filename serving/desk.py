@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from features.config import RUNGS, Placement, Rung
+from features.decided import own_salt
 from features.experiments import Experiment, Treatment, arms_of, terms_of
 from features.lifecycle import STAGES
 from features.messages import Message, in_order
@@ -25,7 +27,8 @@ from training.policy import People, Step, Terms
 from training.rankers.base import Queries
 from training.ruling import Ruling
 
-_MET = 50_000  # names that this worker knows it has told the store
+_MET = 50_000  # names that this worker has told the store of
+_SOON = 5.0  # seconds after which the store knows a name that it was told of
 _CARDS = 20_000  # items whose details are kept ready; each takes about a kilobyte
 
 
@@ -59,8 +62,8 @@ class Desk:
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
-    _met: set[str] = field(default_factory=set)
-    _new: list[str] = field(default_factory=list)
+    _met: dict[str, tuple[float, str]] = field(default_factory=dict)  # when, and the salt
+    _new: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Work out what does not move."""
@@ -175,19 +178,27 @@ class Desk:
             found = self._shelves[placement] = (self.living.version, Shelf.of(self.living, kind))
         return found[1]
 
-    def meet(self, name: str) -> None:
-        """Remember whose decision there is; `introduce` tells the store, once for many."""
-        if name not in self._met:
+    def meet(self, name: str) -> str:
+        """The salt of somebody whom the store does not know yet; `introduce` tells it of many.
+
+        A salt that the store should know by now and does not is one of somebody forgotten: it is
+        not used again.
+        """
+        now = time.monotonic()
+        at, own = self._met.get(name, (-_SOON, ""))
+        if now - at >= _SOON:
             if len(self._met) >= _MET:
                 self._met.clear()
-            self._met.add(name)
-            self._new.append(name)
+            own = own_salt()
+            self._met[name] = now, own
+            self._new[name] = own
+        return own
 
     def introduce(self) -> None:
         """Let the store know who has been met; once is enough, and twice does no harm."""
         if self._new:
-            names, self._new = self._new, []
-            self.state.note(Met(names=names))
+            salts, self._new = self._new, {}
+            self.state.note(Met(salts=salts))
 
     def minds_what_was_shown(self, placement: str) -> bool:
         """Does any rule here ask what a person has been shown before?"""

@@ -29,13 +29,14 @@ class Cost:
 def remember(desk: Desk, asker: Asker, answer: Mapping[str, Any], cost: Cost) -> None:
     """Log the decision, and note what this person has been shown; nobody waits for either."""
     items, name = answer["items"], asker.name
+    own = (asker.recalled.salt or desk.meet(name)) if name else None
     chances = [] if cost.propensity is None else cost.propensity[: len(items)].tolist()
     place = desk.bundle.config.placements[answer["placement"]]
     desk.log.write(
         Decided(
             decision_id=answer["decision_id"],
             at_us=cost.at_us,
-            person=pseudonym(desk.salt, name) if name else "",
+            person=pseudonym(desk.salt, name, own) if name else "",
             placement=answer["placement"],
             channel=place.channel,
             decision=answer["decision"],
@@ -53,8 +54,6 @@ def remember(desk: Desk, asker: Asker, answer: Mapping[str, Any], cost: Cost) ->
             marks=[one["marks"] for one in items] if any(one["marks"] for one in items) else [],
         )
     )
-    if name:
-        desk.meet(name)
     if name and items and asker.consent and desk.minds_what_was_shown(answer["placement"]):
         desk.state.note(
             Shown(

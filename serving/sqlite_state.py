@@ -20,47 +20,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from features.options import Identity
-from serving.sqlite_tables import CHANGE, EVENT, Filing, connect, names_of
-from serving.state import (
-    MOST_EVENTS,
-    MOST_SHOWN,
-    Event,
-    Fact,
-    Filed,
-    ItemChange,
-    Met,
-    Recalled,
-    Shown,
-    StateUnavailable,
-)  # fmt: skip
+from serving.sqlite_filing import Filing
+from serving.sqlite_reads import first_after, recall, since, tail, unavailable
+from serving.sqlite_tables import connect
+from serving.state import Event, Fact, Filed, Met, Recalled, Shown, StateUnavailable
 
 GATHER_SECONDS = 0.005  # with the commit itself an answer waits less than 10 ms
 NOTE_SECONDS = 0.25  # what nobody waits for may wait for so long
+AGAIN_SECONDS = 1.0  # until what stood in the way of emptying the log is looked at again
 MOST_TOGETHER = 1000  # facts of one commit, or a little more
 MOST_WAITING = 50_000  # writes; beyond it the disk is too slow for what comes in
 COMPLAIN_SECONDS = 60.0  # at most one complaint about notes in so long
 
-_KNOWN = "SELECT 1 FROM names WHERE name IN (?, ?)"
-_PAST = (
-    "SELECT item_id, event_type, occurred_us, session_id FROM events WHERE person = ? "
-    f"ORDER BY occurred_us DESC, seq DESC LIMIT {MOST_EVENTS}"
-)
-_TAIL = (
-    f"SELECT {', '.join(EVENT)} FROM events WHERE person = ? AND seq < ? "
-    "ORDER BY occurred_us DESC, seq DESC LIMIT ?"
-)
-_EVENTS = f"SELECT seq, person, {', '.join(EVENT)} FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
-_CHANGES = (
-    f"SELECT seq, '', {', '.join(CHANGE)} FROM item_changes WHERE seq > ? ORDER BY seq LIMIT ?"
-)
-_AFTER = """
-SELECT coalesce(min(first) - 1, (SELECT seq FROM counter)) FROM (
-    SELECT min(seq) AS first FROM events WHERE occurred_us > ?1
-    UNION ALL SELECT min(seq) FROM item_changes WHERE at_us >= ?1)"""
-_items = msgspec.json.Decoder(list[str])
 _log = logging.getLogger("feeds.state")
 
 
@@ -89,19 +61,26 @@ class _Writer(threading.Thread):
             calls, notes, going = self._gather()
             answers: list[list[bool] | Exception]
             try:
-                answers = self._commit(calls, notes)
+                answers = self._commit(calls, notes) if calls or notes else []
             except Exception as error:  # whatever it was: this thread must live
                 with suppress(sqlite3.Error):
                     self.filing.rollback()
-                answers = [_unavailable(error)] * len(calls)
+                answers = [unavailable(error)] * len(calls)
                 self._drop(len(notes), error)
             _tell(calls, answers)
+            if self.filing.leftovers:
+                with suppress(sqlite3.Error):  # a reader is in the way: again in a moment
+                    self.filing.clear_log()
 
     def _gather(self) -> tuple[list[_Waiting], list[Shown | Met], bool]:
         """What came within the time that the first may wait; False: it was the last."""
         calls: list[_Waiting] = []
         notes: list[Shown | Met] = []
-        one, until, facts = self.waiting.get(), float("inf"), 0
+        until, facts = float("inf"), 0
+        try:
+            one = self.waiting.get(timeout=AGAIN_SECONDS if self.filing.leftovers else None)
+        except queue.Empty:
+            return calls, notes, True
         while one is not None:
             now = time.monotonic()
             if isinstance(one, Shown | Met):
@@ -155,14 +134,17 @@ class _Writer(threading.Thread):
 class SqliteState:
     """The `State` of docs/state.md in the file `path`; belongs to one event loop.
 
+    key: of the pseudonyms by which the forgotten are remembered, the home's `salt`
+
     Raises ValueError for a file that this version cannot read.
     """
 
-    def __init__(self, path: Path, identity: Identity | None = None) -> None:
+    def __init__(self, path: Path, key: bytes, identity: Identity | None = None) -> None:
         self._reader = connect(path, busy_seconds=0.1)
         self._follower = connect(path)
         self._thread = ThreadPoolExecutor(1, "feeds-follower")
-        self._writer = _Writer(Filing(connect(path), identity or Identity()))
+        self._writer = _Writer(Filing(connect(path), identity or Identity(), key))
+        self._key = key
         self._closed = False
 
     async def write(self, facts: Sequence[Fact]) -> list[bool]:
@@ -184,25 +166,25 @@ class SqliteState:
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""
         try:
-            return _recall(self._reader, user_id, visitor_id)
+            return recall(self._reader, self._key, user_id, visitor_id)
         except sqlite3.Error as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """See State."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _since, self._follower, seq, most)
+        return await loop.run_in_executor(self._thread, since, self._follower, seq, most)
 
     async def first_after(self, moment_us: int) -> int:
         """See State."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, _first_after, self._follower, moment_us)
+        return await loop.run_in_executor(self._thread, first_after, self._follower, moment_us)
 
     async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
         """See State."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(
-            self._thread, _tail, self._follower, list(names), (before, most)
+            self._thread, tail, self._follower, list(names), (before, most)
         )
 
     async def close(self) -> None:
@@ -213,101 +195,6 @@ class SqliteState:
         self._thread.shutdown()
         for connection in (self._reader, self._follower, self._writer.filing.connection):
             connection.close()
-
-
-def _recall(
-    connection: sqlite3.Connection, user_id: str | None, visitor_id: str | None
-) -> Recalled:
-    asked = (user_id and f"u:{user_id}", visitor_id and f"v:{visitor_id}")
-    if connection.execute(_KNOWN, asked).fetchone() is None:
-        return Recalled(customer=user_id)
-    names = names_of(connection, user_id, visitor_id)
-    marks = ", ".join("?" * len(names))
-    said = connection.execute(
-        "SELECT n.name, customer, personalise, said_us, f.at_us FROM names n "
-        f"LEFT JOIN forgotten f USING (name) WHERE name IN ({marks})",
-        names,
-    ).fetchall()
-    answers = connection.execute(
-        f"SELECT question, answer, answered_us FROM answers WHERE name IN ({marks}) "
-        "ORDER BY answered_us",
-        names,
-    )
-    shown = connection.execute(
-        f"SELECT at_us, placement, item_ids FROM shown WHERE name IN ({marks}) "
-        f"ORDER BY at_us DESC LIMIT {MOST_SHOWN}",
-        names,
-    ).fetchall()
-    shared, unlinked = connection.execute(
-        "SELECT max(shared), max(unlinked) FROM names WHERE name = ?", asked[1:]
-    ).fetchone()
-    customer = names[0][2:] if names[0][0] == "u" else None
-    return Recalled(
-        customer=customer,
-        visitors=[name[2:] for name, linked, *_ in said if linked is not None],
-        shared=bool(shared),
-        unlinked=bool(unlinked),
-        events=connection.execute(_PAST, names[:1]).fetchall()[::-1],
-        answers=answers.fetchall(),
-        consent=_consent([tuple(row) for _, _, *row in said]),
-        shown=[(at, place, _items.decode(ids)) for at, place, ids in shown[::-1]],
-        forgotten_us=max((gone for *_, gone in said if gone is not None), default=None),
-    )
-
-
-def _consent(said: list[tuple[int | None, int | None, int | None]]) -> bool | None:
-    """The newest word, of (word, said at, forgotten at) per name; at one moment a refusal.
-
-    To be forgotten is to refuse, but what was said at that moment was said after it: what was said
-    before is gone.
-    """
-    words = [(at, True, not word) for word, at, _ in said if word is not None]
-    words += [(gone, False, True) for *_, gone in said if gone is not None]
-    return not max(words)[2] if words else None
-
-
-def _first_after(connection: sqlite3.Connection, moment_us: int) -> int:
-    try:
-        return int(connection.execute(_AFTER, (moment_us,)).fetchone()[0])
-    except sqlite3.Error as error:
-        raise _unavailable(error) from error
-
-
-def _since(connection: sqlite3.Connection, seq: int, most: int) -> list[Filed]:
-    try:
-        connection.execute("BEGIN")  # one moment for both tables, else a commit between is missed
-        events = connection.execute(_EVENTS, (seq, most)).fetchall()
-        changes = connection.execute(_CHANGES, (seq, most)).fetchall()
-        connection.execute("COMMIT")
-    except sqlite3.Error as error:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise _unavailable(error) from error
-    filed = [Filed(seq, name, _event(row)) for seq, name, *row in events]
-    filed += [Filed(seq, "", _change(row)) for seq, _, *row in changes]
-    return sorted(filed, key=lambda one: one.seq)[:most]
-
-
-def _tail(
-    connection: sqlite3.Connection, names: list[str], limits: tuple[int, int]
-) -> dict[str, list[Event]]:
-    try:
-        rows = {name: connection.execute(_TAIL, (name, *limits)).fetchall() for name in names}
-    except sqlite3.Error as error:
-        raise _unavailable(error) from error
-    return {name: [_event(row) for row in found[::-1]] for name, found in rows.items()}
-
-
-def _event(row: Sequence[object]) -> Event:
-    return Event(**dict(zip(EVENT, row, strict=True)))  # type: ignore[arg-type]
-
-
-def _change(row: Sequence[object]) -> ItemChange:
-    fields = dict(zip(CHANGE, row, strict=True))
-    for name in ("available", "sensitive"):
-        if fields[name] is not None:
-            fields[name] = bool(fields[name])
-    return ItemChange(**fields)  # type: ignore[arg-type]
 
 
 def _tell(calls: list[_Waiting], answers: Sequence[list[bool] | Exception]) -> None:
@@ -330,9 +217,3 @@ def _settle(
             future.set_exception(answer)
         else:
             future.set_result(answer)
-
-
-def _unavailable(error: Exception) -> StateUnavailable:
-    return StateUnavailable(
-        f"the state cannot be used now: {error}; free the disk or wait, and send it again"
-    )

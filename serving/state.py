@@ -86,7 +86,10 @@ class Consent(_Said, frozen=True, kw_only=True):
 
 
 class Forget(_Said, frozen=True, kw_only=True):
-    """Everything of this person goes, under all of its names; that it went is remembered."""
+    """Everything of this person goes, under all of its names; that it went is remembered.
+
+    It is remembered by pseudonyms; an event of before that comes late is not kept.
+    """
 
     at_us: int
 
@@ -123,10 +126,11 @@ class Shown(_Fact, frozen=True, kw_only=True):
 class Met(_Fact, frozen=True, kw_only=True):
     """Some people got feeds: a build can tell whose decisions these are, if nothing else is kept.
 
-    The log of decisions has pseudonyms; they can be made of names, and no name can be made of them.
+    The log of decisions has pseudonyms; they can be made of names and salts, and no name can be
+    made of them.
     """
 
-    names: list[str]  # marked
+    salts: dict[str, str]  # marked name -> the salt of its pseudonym, see features.decided
 
 
 Fact = Event | Link | Answer | Consent | ItemChange | Forget
@@ -154,6 +158,7 @@ class Recalled(msgspec.Struct, frozen=True):
     shown:     (at_us, placement, item_ids), oldest first, the newest 200
     forgotten_us: the newest moment at which any of the names was forgotten: what the bundle knows
                up to then must not be used; None: none was
+    salt:      of the name that events are filed under: the first in order of those it was met with
     """
 
     customer: str | None = None
@@ -165,6 +170,7 @@ class Recalled(msgspec.Struct, frozen=True):
     consent: bool | None = None
     shown: list[tuple[int, str, list[str]]] = []
     forgotten_us: int | None = None
+    salt: str | None = None
 
     @property
     def forgotten(self) -> bool:

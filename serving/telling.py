@@ -19,7 +19,7 @@ from serving.api_told import (
     PreferencesRequest,
     UnlinkRequest,
 )
-from serving.asking import linked_in
+from serving.asking import devices_in, linked_in
 from serving.desk import BadRequest, Desk
 from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, StateUnavailable
 from training.open_catalogue import NoRoom
@@ -140,10 +140,13 @@ async def forget(desk: Desk, request: ForgetRequest) -> dict[str, Any]:
     """Forget a person; the next feed treats them as unknown, without consent."""
     now = desk.now_us(None)
     links = await _own_links(desk, request, now)
-    await _keep(desk, [*links, Forget(at_us=now, **_ids(request))])
+    customer = request.user_id or (links[0].user_id if links else None)
+    devices = [] if customer is None else devices_in(desk.living, customer)
+    wishes = [Forget(at_us=now, visitor_id=device) for device in devices]
+    await _keep(desk, [*links, Forget(at_us=now, **_ids(request)), *wishes])
     return {"kept": 1, "notes": [
-        "the service uses nothing of this person from now on; take them out of the shop's own log, "
-        "too, before the next build",
+        "nothing of this person is used from now on, and the next build leaves them out; "
+        "`feeds retrain` makes a model that never knew them",
     ]}  # fmt: skip
 
 

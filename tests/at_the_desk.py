@@ -23,7 +23,7 @@ async def opened(
     bundle: Bundle, directory: Path, config: Path | None = None
 ) -> AsyncIterator[Desk]:
     """A desk on `bundle` with the state that lies in `directory`, if any."""
-    state = SqliteState(directory / "state.db", bundle.config.identity)
+    state = SqliteState(directory / "state.db", b"key", bundle.config.identity)
     log = DecisionLog(directory / "decisions", "test")
     try:
         living = await Living.of(bundle, state)

@@ -117,7 +117,7 @@ def at_desk(
     """What `work` gives at a desk whose state, in `path`, has been told `facts`."""
 
     async def main() -> Any:
-        state = SqliteState(path / "state.db")
+        state = SqliteState(path / "state.db", b"key")
         log = DecisionLog(path / "decisions", "worker", flush_seconds=0.01)
         try:
             if facts:

@@ -252,7 +252,7 @@ def test_a_second_worker_follows(model, tmp_path):
     """Two worlds on one store: what the one is told, the other takes in."""
 
     async def work(desk):
-        store = SqliteState(tmp_path / "state.db")
+        store = SqliteState(tmp_path / "state.db", b"key")
         other = await Living.of(model, store)
         await tell(desk, *(event("e", START + DAY, f"n{n}") for n in range(9)))
         await other.catch_up(store)

@@ -65,7 +65,7 @@ class World:
 
     def tell(self, *facts, shown=()):
         async def telling():
-            state = SqliteState(self.shop.home.state)
+            state = SqliteState(self.shop.home.state, salt(self.shop.home.salt))
             for one in shown:
                 state.note(one)
             await state.write(facts)
@@ -73,9 +73,9 @@ class World:
 
         asyncio.run(telling())
 
-    def show(self, number, name, items, hour=3, **more):
-        """Log a decision, and note it where somebody has a name."""
-        person = pseudonym(salt(self.shop.home.salt), name) if name else ""
+    def show(self, number, name, items, hour=3, own="5a" * 16, **more):
+        """Log a decision under the name and its salt, and note it where somebody has a name."""
+        person = pseudonym(salt(self.shop.home.salt), name, own) if name else ""
         log = DecisionLog(self.shop.home.decisions, "w1")
         log.write(Decided(
             decision_id=f"d{number}", at_us=at(hour), person=person, placement="home",
@@ -86,7 +86,7 @@ class World:
         ))  # fmt: skip
         log.close()
         if name:
-            self.tell(shown=[Met(names=[name])])
+            self.tell(shown=[Met(salts={name: own})])
 
 
 def events(features, *columns):
@@ -226,7 +226,7 @@ class TestWhatTheServiceWasTold:
         world.shop.home.root.mkdir()
         with closing(sqlite3.connect(world.shop.home.state)) as file:
             file.execute("PRAGMA user_version = 7")
-        with pytest.raises(ConfigError, match="version 7, this program reads 1"):
+        with pytest.raises(ConfigError, match="version 7, this program reads 2"):
             world.read()
 
 
@@ -245,18 +245,20 @@ class TestWhatItShowed:
         world.show(2, "", ["vase"])
         assert people(world.read())[2:] == [("tv", "vase"), ("d2", "vase")]
         world.tell(Forget(at_us=at(5), visitor_id="tv"))
-        tv = pseudonym(salt(world.shop.home.salt), "v:tv")
+        tv = pseudonym(salt(world.shop.home.salt), "v:tv", "5a" * 16)
         assert people(world.read())[2:] == [(tv, "vase"), ("d2", "vase")]
 
     def test_who_comes_back_has_what_was_shown_since(self, world):
         world.show(1, "v:tv", ["vase"], hour=3)
         world.show(2, "v:tv", ["vase"], hour=5)
         world.tell(Forget(at_us=at(5), visitor_id="tv"))
-        world.show(3, "v:tv", ["lamp"], hour=6)
-        tv = pseudonym(salt(world.shop.home.salt), "v:tv")
+        world.tell(Consent(personalise=True, at_us=at(6), visitor_id="tv"))
+        world.show(3, "v:tv", ["lamp"], hour=6, own="6b" * 16)
+        tv = pseudonym(salt(world.shop.home.salt), "v:tv", "5a" * 16)
         assert people(world.read())[2:] == [(tv, "vase"), (tv, "vase"), ("tv", "lamp")]
         world.tell(Forget(at_us=at(7), visitor_id="tv"))
-        assert people(world.read())[2:] == [(tv, "vase"), (tv, "vase"), (tv, "lamp")]
+        new = pseudonym(salt(world.shop.home.salt), "v:tv", "6b" * 16)
+        assert people(world.read())[2:] == [(tv, "vase"), (tv, "vase"), (new, "lamp")]
 
     def test_where_the_config_has_no_word_for_it_it_is_left_out(self, world):
         world.show(1, "v:tv", ["vase"])

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 
+from features.decided import pseudonym
 from features.options import Identity
 from serving.sqlite_state import SqliteState
 from serving.state import (
@@ -25,6 +26,8 @@ from serving.state import (
     StateUnavailable,
 )  # fmt: skip
 
+KEY, SALT = b"key", "5a" * 16
+
 
 @pytest.fixture
 def told(tmp_path):
@@ -32,7 +35,7 @@ def told(tmp_path):
 
     def run(facts, ask=None, **identity):
         async def main():
-            state = SqliteState(tmp_path / "state.db", Identity(**identity))
+            state = SqliteState(tmp_path / "state.db", KEY, Identity(**identity))
             try:
                 new = await state.write(facts) if facts else []
                 return new if ask is None else await ask(state)
@@ -173,11 +176,20 @@ class TestWhatIsKept:
 
     def test_that_somebody_got_a_feed_says_nothing_else_of_them(self, told):
         async def met(state):
-            state.note(Met(names=["u:ann"]))
+            state.note(Met(salts={"u:ann": SALT}))
             await state.write([view("z", visitor_id="tv")])
             return await state.recall("ann", None)
 
-        assert told([], met) == Recalled(customer="ann")
+        assert told([], met) == Recalled(customer="ann", salt=SALT)
+
+    def test_of_two_salts_that_two_workers_made_all_take_the_same(self, told):
+        async def met(state):
+            for own in (SALT, "00" * 16):
+                state.note(Met(salts={"v:tv": own}))
+            await state.write([view("z", visitor_id="tv")])
+            return (await state.recall(None, "tv")).salt
+
+        assert told([], met) == "00" * 16
 
     def test_nothing_is_known_of_a_stranger(self, told):
         assert told([], recall()).customer is None
@@ -245,10 +257,54 @@ class TestForget:
             assert (found.forgotten, found.forgotten_us, found.consent) == (True, 9, False)
         assert items(told([], recall(user="bob"))) == ["c"]
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:
-            assert file.execute("SELECT * FROM forgotten").fetchall() == [("u:ann", 9), ("v:tv", 9)]
+            found = dict(file.execute("SELECT * FROM forgotten").fetchall())
+        assert found == {pseudonym(KEY, "u:ann"): 9, pseudonym(KEY, "v:tv"): 9}
+
+    def test_no_byte_of_the_names_is_left_in_the_file_or_its_log(self, told, tmp_path):
+        met, shown = Met(salts={"u:ann-zq7": SALT}), Shown(
+            decision_id="d", name="u:ann-zq7", placement="home", item_ids=["a"], at_us=1
+        )  # fmt: skip
+
+        async def life(state):
+            for one in (met, shown):
+                state.note(one)
+            life = [view("a", visitor_id="tv-zq7"), link("tv-zq7", "ann-zq7"),
+                    Answer(question="topic", answer="tea", answered_us=1, user_id="ann-zq7"),
+                    Consent(personalise=True, at_us=1, user_id="ann-zq7")]  # fmt: skip
+            await state.write(life)
+            assert "ann-zq7" in read()
+            await state.write([Forget(at_us=9, user_id="ann-zq7")])
+            for _ in range(100):  # the log is emptied right after the answer
+                if "zq7" not in read():
+                    break
+                await asyncio.sleep(0.05)
+            assert "zq7" not in read()
+            assert SALT not in read()
+
+        def read():
+            files = tmp_path.glob("state.db*")
+            return b"".join(file.read_bytes() for file in files).decode(errors="replace")
+
+        told([], life)
+
+    def test_what_comes_late_from_before_it_is_not_kept(self, told):
+        late = [view("late", at=9, user_id="ann"), view("later", at=10, visitor_id="tv")]
+        assert told([*self.LIFE, Forget(at_us=9, user_id="ann"), *late])[-2:] == [False, True]
+        assert items(told([], recall(user="ann"))) == []
+
+    def test_a_salt_that_comes_late_is_kept_only_of_who_is_known_again(self, told):
+        async def met(state):
+            await state.write([*self.LIFE, Forget(at_us=9, user_id="ann"),
+                               view("d", at=10, visitor_id="tv")])  # fmt: skip
+            state.note(Met(salts={"u:ann": SALT, "v:tv": SALT}))
+            await state.write([view("z", user_id="bob")])
+            return [(await state.recall(*who)).salt for who in (("ann", None), (None, "tv"))]
+
+        assert told([], met) == [None, SALT]
 
     def test_who_comes_back_and_agrees_is_known_from_then_on(self, told):
-        back = [Consent(personalise=True, at_us=10, user_id="ann"), view("d", user_id="ann")]
+        back = [Consent(personalise=True, at_us=10, user_id="ann"),
+                view("d", at=10, user_id="ann")]  # fmt: skip
         found = told([*self.LIFE, Forget(at_us=9, user_id="ann"), *back], recall(user="ann"))
         assert (items(found), found.consent, found.forgotten_us) == (["d"], True, 9)
 
@@ -338,7 +394,7 @@ class TestFollowing:
 
     def test_what_one_worker_was_told_the_other_recalls(self, tmp_path):
         async def two():
-            one, other = (SqliteState(tmp_path / "state.db") for _ in range(2))
+            one, other = (SqliteState(tmp_path / "state.db", KEY) for _ in range(2))
             await one.write([view("a", user_id="ann")])
             found = await other.recall("ann", None)
             await asyncio.gather(one.close(), other.close())
@@ -354,7 +410,7 @@ from serving.sqlite_state import SqliteState
 from serving.state import Event
 
 async def main(path, worker, rounds):
-    state = SqliteState(Path(path))
+    state = SqliteState(Path(path), b"key")
     for n in range(int(rounds)):
         batch = [Event(item_id=f"{n}-{k}", event_type="view", occurred_us=n, user_id="ann",
                        event_id=f"{n}-{k}") for k in range(50)]
@@ -454,13 +510,13 @@ class TestTroubles:
     def test_a_state_of_another_version_is_refused_with_what_to_do(self, tmp_path):
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:
             file.execute("PRAGMA user_version = 7")
-        with pytest.raises(ValueError, match=r"version 7, .* keeps version 1; .*move it"):
-            SqliteState(tmp_path / "state.db")
+        with pytest.raises(ValueError, match=r"version 7, .* keeps version 2; .*move it"):
+            SqliteState(tmp_path / "state.db", KEY)
 
     def test_what_is_no_database_is_refused(self, tmp_path):
         (tmp_path / "state.db").write_text("no database, only words of some length" * 30)
         with pytest.raises(ValueError, match="not a database; move it away"):
-            SqliteState(tmp_path / "state.db")
+            SqliteState(tmp_path / "state.db", KEY)
 
     def test_nobody_does_nothing(self):
         with pytest.raises(ValueError, match="needs user_id, visitor_id or session_id"):
@@ -468,7 +524,7 @@ class TestTroubles:
 
     def test_a_closed_state_takes_nothing(self, tmp_path):
         async def late():
-            state = SqliteState(tmp_path / "state.db")
+            state = SqliteState(tmp_path / "state.db", KEY)
             await state.close()
             await state.write([view("a", user_id="ann")])
 

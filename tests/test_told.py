@@ -192,7 +192,7 @@ class TestWishes:
         asked = {"placement": "home", "user_id": customers[2]}
         assert tell(service, "feed", **asked)["reason"] == "known_history"
         told = tell(service, "forget", user_id=customers[2])
-        assert "uses nothing of this person" in told["notes"][0]
+        assert "nothing of this person is used" in told["notes"][0]
         for answer in everywhere(service, "feed", **asked):
             assert (answer["reason"], answer["rung"]) == ("unknown_user", "one_for_all")
 
