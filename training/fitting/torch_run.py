@@ -56,11 +56,11 @@ def lead(job: Callable[[], Result]) -> Result | None:
             _help()
             return None
         done = job()
-        _told(None)
+        _over()
         return done
     except SystemExit as stop:
         if not stop.code:  # the end of a command that went well
-            _told(None)
+            _over()
         raise
     finally:
         dist.destroy_process_group()
@@ -82,6 +82,13 @@ def _help() -> None:
         fit, past, options = told
         with suppress(CannotFit):  # the first process says so
             fit(past, options, silent)
+    dist.barrier()
+
+
+def _over() -> None:
+    """Let the helpers go; none leaves while another still reads: gloo may abort who is left."""
+    _told(None)
+    dist.barrier()
 
 
 def _told(what: Any) -> Any:
