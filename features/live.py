@@ -173,6 +173,9 @@ def _looks(trails: Trails) -> tuple[Int64, Int64, Int64]:
     return looks, first_look, np.append(np.flatnonzero(opens)[1:], len(trails)) - 1
 
 
+MOST_SINCE = 250_000  # pairs that came since a fit; about 100 bytes each
+
+
 @dataclass(frozen=True)
 class Transitions:
     """How often one item followed another of late: what a fit found, and what came since.
@@ -182,7 +185,8 @@ class Transitions:
     targets: (m,) int32, ascending in a row      sums: (m,) float64, log2 as in Counters
     given, taken: sums of all pairs, also of those not kept, by the item before and after
 
-    What came since lies beside it, item by item, and is not stored with it.
+    What came since lies beside it, item by item, and is not stored with it; of more than MOST_SINCE
+    pairs the weaker half is let go.
     """
 
     reach: Reach
@@ -236,6 +240,28 @@ class Transitions:
         for source, target, log in triples:
             row = self.since.setdefault(source, {})
             row[target] = float(np.logaddexp2(row.get(target, -np.inf), log))
+        self._told[0] += len(logs)
+        if self._told[0] > MOST_SINCE // 4:  # to count is cheap, but not for every event
+            self._told[0] = 0
+            self._let_go()
+
+    @cached_property
+    def _told(self) -> list[int]:
+        """How many pairs were added since they were counted: one number."""
+        return [0]
+
+    def _let_go(self) -> None:
+        """Keep the stronger half of too many pairs: one of once, long ago, says next to nothing."""
+        sums = np.fromiter((s for row in self.since.values() for s in row.values()), np.float64)
+        if sums.size <= MOST_SINCE:
+            return
+        least = np.partition(sums, sums.size // 2)[sums.size // 2]
+        for source, row in [*self.since.items()]:
+            kept = {target: one for target, one in row.items() if one > least}
+            if kept:
+                self.since[source] = kept
+            else:
+                del self.since[source]
 
     def rows(self, items: Int32, moment_us: Int64) -> tuple[Int64, Int32, Float64]:
         """What followed each of `items` (k,), as it weighs at `moment_us` (k,): ragged, flat.

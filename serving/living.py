@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -26,6 +27,7 @@ from training.rankers.live import followers
 
 _log = logging.getLogger("feeds.living")
 ROOM = 1000  # items that may appear before the world is made anew with more room
+MOST_ROOM = 64 * ROOM  # and no more until the next training: any caller can name an item
 _FACTS = ("kind", "title", "category", "brand", "price", "currency", "url", "image_url",
           "sensitive")  # fmt: skip
 
@@ -39,6 +41,7 @@ class Living:
     opened:  (n_items,) bool, what is there now: available, and published by now
     seq:     up to which fact of the store everything has been taken in
     newest_us: the newest event that was taken in, else the model's moment
+    caught_up: when the worker had taken in all that the store had; seconds of `time.monotonic`
     version: goes up whenever `opened` or a price may have changed
     """
 
@@ -49,10 +52,12 @@ class Living:
     signals: Mapping[str, int]
     seq: int = 0
     newest_us: int = 0
+    caught_up: float = field(default_factory=time.monotonic)
     version: int = 0
     unlisted: set[int] = field(default_factory=set)  # known by an event, and to be listed first
     withheld: set[int] = field(default_factory=set)  # told to be sold out: birth opens them not
     changed: set[int] = field(default_factory=set)  # items whose details are others than before
+    crowded: bool = False  # items that appear now are left out
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
@@ -100,6 +105,7 @@ class Living:
                 names = list(dict.fromkeys(one.name for one in filed if one.name))
                 tails = await state.tail(names, filed[0].seq, LOOK_BACK) if names else {}
                 self.take_in(filed, tails)
+            self.caught_up = time.monotonic()
 
     def take_in(self, filed: Sequence[Filed], tails: Mapping[str, Sequence[Event]]) -> None:
         """Facts in the order of commits; tails: what each person had done before the first one.
@@ -147,9 +153,9 @@ class Living:
     def _change(self, change: ItemChange) -> None:
         catalogue = self.catalogue
         index = int(catalogue.find([change.item_id])[0])
-        if index < 0:
-            index = catalogue.add(change.item_id)
-        elif index in self.unlisted:
+        if index < 0 and (index := self._added(change.item_id)) < 0:
+            return
+        if index in self.unlisted:
             self.unlisted.discard(index)
             catalogue.available[index] = True
         told = {name: value for name in _FACTS if (value := getattr(change, name)) is not None}
@@ -171,8 +177,7 @@ class Living:
         """An item that nobody has listed is shown only where the shop lists none."""
         catalogue = self.catalogue
         index = int(catalogue.find([item_id])[0])
-        if index < 0:
-            index = catalogue.add(item_id)
+        if index < 0 and (index := self._added(item_id)) >= 0:
             shown = self.base.config.shows_unlisted()
             self.opened[index] = catalogue.available[index] = shown
             if not shown:
@@ -180,6 +185,19 @@ class Living:
             self.changed.add(index)
             self.version += 1
         return index
+
+    def _added(self, item_id: str) -> int:
+        """An item that is new here; -1 where too many have appeared. Raises NoRoom."""
+        try:
+            return self.catalogue.add(item_id)
+        except NoRoom:
+            if self.catalogue.room < MOST_ROOM:
+                raise
+        if not self.crowded:
+            self.crowded = True
+            _log.error("%d items have appeared since the model was trained: others are left out "
+                       "until the next training", self.catalogue.room)  # fmt: skip
+        return -1
 
     def _trails(
         self, fresh: Sequence[tuple[str, Event]], tails: Mapping[str, Sequence[Event]]
@@ -193,18 +211,21 @@ class Living:
         past, _ = log.between(begins, ends)
         before = [(name, one) for name in people for one in tails.get(name, ())
                   if self._counts(one)]  # fmt: skip
-        since = [*before, *fresh]
+        every = [*before, *fresh]
+        items = [self._index(event.item_id) for _, event in every]
+        since = [one for one, item in zip(every, items, strict=True) if item >= 0]
+        newer = [place >= len(before) for place, item in enumerate(items) if item >= 0]
         who = np.array([people[name] for name, _ in since], dtype=np.int64)
         times = np.array([event.occurred_us for _, event in since], dtype=np.int64)
         order = np.lexsort((times, who))  # stable: equal times stay in the order of commits
         lengths = np.bincount(who, minlength=len(people))
         events = Timelines(
             np.append(0, np.cumsum(lengths)),
-            np.array([self._index(event.item_id) for _, event in since], dtype=np.int32)[order],
+            np.array([item for item in items if item >= 0], dtype=np.int32)[order],
             np.array([self.signals[e.event_type] for _, e in since], dtype=np.int8)[order],
             times[order], np.zeros(who.size, np.int32), len(self.catalogue),
         )  # fmt: skip
-        new = np.arange(len(since))[order] >= len(before)
+        new = np.array(newer, dtype=np.bool_)[order]
         joined, origin = past.followed_by(events)
         fresh_ones = np.concatenate([np.zeros(len(past.items), np.bool_), new])[origin]
         return Trails.of(joined, self.base.config.signals, fresh_ones)

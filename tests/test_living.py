@@ -247,6 +247,34 @@ class TestTheCatalogue:
         assert room == 20
         assert place >= 0
 
+    def test_beyond_a_limit_items_that_appear_are_left_out_and_all_others_go_on(
+        self, model, tmp_path, caplog, monkeypatch
+    ):
+        monkeypatch.setattr("serving.living.MOST_ROOM", 20)
+
+        async def work(desk):
+            await tell(desk, *(event(f"x{n}", START + DAY) for n in range(20)))
+            living = await Living.of(model, desk.state, room=5)
+            told = [event("y1", START + DAY), event("y2", START + DAY, "n7"),
+                    event("d", START + DAY, "n7")]  # fmt: skip
+            listed = ItemChange(item_id="y3", at_us=to_us(START + DAY), kind="article")
+            await tell(desk, told[0])
+            await desk.state.write([listed])
+            await living.catch_up(desk.state)
+            before = wanted(living)
+            await tell(desk, *told[1:])
+            await living.catch_up(desk.state)
+            found = living.catalogue.find(["x19", "y1", "y2", "y3"]).tolist()
+            return [one >= 0 for one in found], wanted(living) > before
+
+        def wanted(living):
+            counters = living.bundle.rankers["popularity"].pace.counters
+            return counters.at(to_us(START + DAY))[0, living.catalogue.find(["d"])[0]]
+
+        found, counted = at_the_desk(model, tmp_path, work)
+        assert (found, counted) == ([True, False, False, False], True)
+        assert caplog.text.count("others are left out until the next training") == 1
+
 
 def test_a_second_worker_follows(model, tmp_path):
     """Two worlds on one store: what the one is told, the other takes in."""

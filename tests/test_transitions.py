@@ -127,6 +127,19 @@ class TestLastItems:
 
 
 class TestFollower:
+    def test_of_too_many_pairs_the_weaker_half_is_let_go(self, circle, monkeypatch):
+        """Item 3 is followed by item 0 again and again, and once by each of 40 others."""
+        monkeypatch.setattr("features.live.MOST_SINCE", 20)
+        live = circle.follower(50)
+        for n, target in enumerate([0, *range(8, 48), 0]):
+            moment = worlds.NOW_US + np.arange(2) * 60_000_000 + n * DAY_US // 1000
+            live.observe(Trails(np.array([3, target], np.int32), np.ones(2), moment,
+                                np.zeros(2, np.int64), np.array([False, True])))  # fmt: skip
+        kept = live.transitions.since[3]
+        assert len(kept) <= 26
+        assert 0 in kept
+        assert 9 not in kept
+
     def test_one_event_changes_what_comes_next(self, circle):
         live = circle.follower(N_ITEMS + 1)
         for n in range(300):
