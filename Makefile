@@ -7,9 +7,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SHOP := $(abspath $(or $(FEEDS_SHOP),.feeds/demo/shop/feeds.yaml))
 DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
-.PHONY: demo notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
+.PHONY: demo bento snippet notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
 	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
-	bench-serving bench-freshness bench-replay clean
+	bench-serving bench-freshness bench-replay bench-hosts bench-swaps bench-hostile clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -68,8 +68,24 @@ bench-serving: .venv/installed ## CPU per request at 10 thousand to a million it
 bench-freshness: .venv/installed ## from an acknowledged event to the other worker's feed; the first minute of a new article
 	$(BIN)/python -m benchmarks.serving.freshness $(FRESHNESS)
 
+bench-swaps: .venv/installed ## 20 swaps under load: failures, mixed answers, p99; and three bundles that must be refused
+	$(BIN)/python -m benchmarks.operations.swaps $(SWAPS)
+
+bench-hostile: .venv/installed-for-tests ## 10,000 hostile requests, 100 MB in chunks, bodies that never end, Schemathesis: no 5xx, no trace
+	$(BIN)/python -m benchmarks.operations.hostile $(HOSTILE)
+
+bench-hosts: .venv/installed-for-tests ## two hosts and one Redis: what crosses, one cut off, Redis killed, what it costs; needs redis-server
+	$(BIN)/python -m benchmarks.operations.hosts $(HOSTS)
+
 bench-replay: .venv/installed ## a month of the article log through the service and offline; FEEDS_DATA names the logs' directory
 	$(BIN)/python -m benchmarks.serving.replay $(REPLAY)
+
+bento: .venv/installed-for-tests ## the service as one thing that runs from its tag: bentoml serve feeds:latest
+	BENTOML_DO_NOT_TRACK=1 $(BIN)/bentoml build
+
+snippet: ## clients/javascript/feeds.min.js, what shop pages include, out of feeds.js; needs Node
+	cd clients/javascript && npx --yes esbuild@0.28.2 feeds.js --minify --target=es2018 \
+		--banner:js="/* feeds.js $$(sha256sum feeds.js | cut -c1-12) */" --outfile=feeds.min.js
 
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-peers .feeds .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,12 +15,14 @@ from typing import Annotated, Any
 
 import typer
 
+from command import keys
 from features.config import Config, Rung, load_config
 from features.home import Home
 from features.training_options import RankerName
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Ranked feeds that personalise only as far as it pays.")  # fmt: skip
+app.add_typer(keys.app, name="keys")
 ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="the shop's feeds.yaml")]
 HomePath = Annotated[
     Path | None,
@@ -110,8 +112,8 @@ def build(
         features = build_features(shop, base, place, as_of=_utc(as_of), progress=progress)
     show.event_types(features.manifest["event_types"], shop)
     show.removed(features.manifest["removed"], features.manifest["respelled_items"])
+    show.forgotten(features.manifest)
     show.everybody(features.manifest, shop)
-    show.inert(shop)
     show.console.print(
         f"{len(features.timelines.items):,} events, {len(features.persons):,} people, "
         f"{len(features.items):,} items as of {features.manifest['as_of']} in {features.directory}"
@@ -150,7 +152,6 @@ def train(
     show.tried(trained.tried)
     for name, why in trained.skipped.items():
         show.console.print(f"skipped {name}: {why}", style="yellow")
-    show.inert(shop)
     show.console.print(
         f"registered {trained.version} in {trained.seconds:.0f} s; "
         f"serve it with: feeds promote -c {config} {trained.version}"
@@ -243,25 +244,58 @@ def retrain(config: ConfigPath = HERE, home: HomePath = None) -> None:
 
 
 @app.command()
+def forget(
+    user_id: Annotated[str | None, typer.Argument(help="the customer's id")] = None,
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    visitor: Annotated[
+        list[str] | None, typer.Option(help="a device of theirs, or of somebody unknown")
+    ] = None,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="prove and finish what the service was told")
+    ] = False,
+    everybody: Annotated[bool, typer.Option("--list", help="show all proofs")] = False,
+) -> None:
+    """Forget a person: at once in the service, then in all that is built and trained."""
+    from command import forget as forgetting
+
+    if (user_id is not None or bool(visitor)) + pending + everybody != 1:
+        raise typer.BadParameter("name a USER_ID or --visitor, or else --pending or --list")
+    shop, _, place = _shop(config, home)
+    if everybody:
+        forgetting.listed(place)
+    elif pending:
+        forgetting.pending(shop, place)
+    else:
+        forgetting.forget(shop, place, user_id, visitor or [])
+
+
+@app.command()
 def serve(
     config: ConfigPath = HERE,
     home: HomePath = None,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
     workers: Annotated[int, typer.Option(min=1)] = 2,
+    host: Annotated[
+        str, typer.Option(help="the address to listen on; another than 127.0.0.1 needs keys")
+    ] = "127.0.0.1",
+    is_open: Annotated[
+        bool, typer.Option("--open", help="without keys, too, wherever it listens")
+    ] = False,
 ) -> None:
     """Serve the promoted model until stopped; follows every later `feeds promote`."""
     from command import show
     from command.demo import free_port, serve_command
+    from command.keys import may_listen
 
     _, _, place = _shop(config, home)
     if place.current() is None:
         raise ValueError(f"nothing is promoted under {place.root}; run `feeds promote` first")
     if free_port(port) != port:
         raise ValueError(f"port {port} is taken; choose another with --port")
-    command, environment = serve_command(place, port, workers, config)
-    show.console.print(
-        f"feeds: POST http://127.0.0.1:{port}/feed, API docs: http://127.0.0.1:{port}/"
-    )
+    command, environment = serve_command(place, port, workers, config, host)
+    environment["FEEDS_OPEN"] = str(int(may_listen(place, host, is_open=is_open)))
+    show.console.print(f"feeds: POST http://{host}:{port}/feed, API docs: http://{host}:{port}/")
     os.execve(command[0], command, environment)
 
 
@@ -347,15 +381,19 @@ def report(
     ] = None,
     days: Annotated[
         int | None,
-        typer.Option(min=1, max=366, help="of uplift: how long each person counts; default: 14"),
+        typer.Option(
+            min=1,
+            max=366,
+            help="of uplift: how long each person counts (14); of fallbacks: how far back (7)",
+        ),
     ] = None,
 ) -> None:
-    """The log, for whom a personal feed pays, or what experiments show: tables and an HTML page."""
+    """The log, for whom a personal feed pays, what experiments show, what requests got: a page."""
     _one_of(what, ("data", "evidence", "uplift", "fallbacks"), "report")
     if model is not None and what != "evidence":
         raise typer.BadParameter("--model goes with `feeds report evidence`")
-    if days is not None and what != "uplift":
-        raise typer.BadParameter("--days goes with `feeds report uplift`")
+    if days is not None and what not in ("uplift", "fallbacks"):
+        raise typer.BadParameter("--days goes with `feeds report uplift` and `fallbacks`")
     shop, base, place = _shop(config, home)
     if what == "data":
         from command.report import data_report
@@ -370,8 +408,9 @@ def report(
 
         uplift_report(shop, base, place, days)
     else:
-        raise ValueError("there is no `feeds report fallbacks` yet; there are data, evidence and "
-                         "uplift")  # fmt: skip
+        from command.fallbacks import fallbacks_report
+
+        fallbacks_report(shop, base, place, days)
 
 
 @app.command()

@@ -22,7 +22,7 @@ def check(config: Config, base: Path, home: Home) -> None:
         events = tables.accepted(place, "events")
         assert events is not None  # a config without events is refused
         types = place.collect(events.group_by("event_type").agg(rows=events.count()))
-    show.reports(tables.reports, config)
+    show.reports(tables.reports)
     names, rows = types["event_type"].to_pylist(), types["rows"].to_pylist()
     show.event_types(dict(zip(names, rows, strict=True)), config)
     show.console.print(f"rejected rows with their reasons: {home.rejects}", soft_wrap=True)

@@ -44,18 +44,20 @@ def bring_example(name: str, data: Path, target: Path) -> Path:
 
 
 def serve_command(
-    home: Home, port: int, workers: int, config: Path | None = None
+    home: Home, port: int, workers: int, config: Path | None = None, host: str = "127.0.0.1"
 ) -> tuple[list[str], dict[str, str]]:
     """The command that serves `home`, and its environment.
 
     config: whose rules the service follows; None: those that the model was trained with
+    host:   where it listens; on this machine alone it needs no keys
     """
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Feeds",
-               "--host", "127.0.0.1", "--port", str(port)]  # fmt: skip
+               "--host", host, "--port", str(port)]  # fmt: skip
     environment = {
         **os.environ,
         "FEEDS_HOME": str(home.root.resolve()),
         "FEEDS_WORKERS": str(workers),
+        "FEEDS_OPEN": "1" if host == "127.0.0.1" else "0",
         **({"FEEDS_CONFIG": str(config.resolve())} if config else {}),
         "BENTOML_HOME": str((home.root / "bentoml").resolve()),
         "BENTOML_DO_NOT_TRACK": "1",

@@ -9,11 +9,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from command import show
+from command.forget import settled
 from features.config import Config
 from features.home import Home
 from training import promotion
+from training.forgetting import settle
 from training.gate import Verdict
 from training.promotion import Promotion, Word
+from training.pruning import pruned
 from training.retraining import retrain as run
 
 
@@ -27,16 +30,22 @@ def promote(config: Config, home: Home, version: str | None) -> None:
         _refused(judged.version, home.current())
     else:
         promoted(judged.promotion)
+        tidied(config, home)
+        settled(settle(config, home))
 
 
 def force(config: Config, home: Home, version: str | None, why: str) -> None:
     """Past the gate, by somebody's word."""
     promoted(promotion.promote(config, home, version, Word("force", why)))
+    tidied(config, home)
+    settled(settle(config, home))
 
 
 def go_back(config: Config, home: Home) -> None:
     """To the champion before."""
     promoted(promotion.back(config, home))
+    tidied(config, home)
+    settled(settle(config, home))
 
 
 def retrain(config: Config, base: Path, home: Home) -> None:
@@ -47,6 +56,10 @@ def retrain(config: Config, base: Path, home: Home) -> None:
         show.split(done.trained.measured.summary, done.trained.measured.cut)
     if done.judged is not None and done.judged.verdict is not None:
         verdict(done.judged.verdict)
+    if done.judged is not None and done.judged.promotion is not None:
+        _lacking(done.judged.promotion)
+    tidied(config, home)
+    settled(done.settled)
     show.console.print(done.sentence, style="red" if done.refused else None, soft_wrap=True)
     if done.refused:
         raise typer.Exit(1)
@@ -71,8 +84,26 @@ def promoted(done: Promotion) -> None:
         show.console.print(f"left out: {sentence}", style="yellow")
     if done.repaired:
         show.console.print(f"repaired: {done.repaired}", style="yellow")
+    _lacking(done)
     before = f", before: {done.before}" if done.before else ""
     show.console.print(f"serving {done.version}{before}")
+
+
+def _lacking(done: Promotion) -> None:
+    for sentence in done.lacking:
+        show.console.print(sentence, style="yellow", soft_wrap=True)
+
+
+def tidied(config: Config, home: Home) -> None:
+    """Remove old bundles; say which, and why others stay."""
+    done = pruned(home, config)
+    for version, why in done.kept.items():
+        show.console.print(f"the old {version} stays on the disk: {why}", style="dim")
+    if done.removed:
+        show.console.print(
+            f"removed from the disk: {', '.join(done.removed)}; `service.keep_models` is "
+            f"{config.service.keep_models}, and MLflow has them all", style="yellow",
+        )  # fmt: skip
 
 
 def _refused(version: str, serving: str | None) -> None:

@@ -89,6 +89,30 @@ def volume(profile: Profile) -> str:
         return _svg(figure)
 
 
+def shares(days: Int64, series: Mapping[str, Float64], colours: Mapping[str, str]) -> str:
+    """Parts of a whole, stacked from the bottom, day by day.
+
+    days:    (n,) since 1970, ascending; a day that is not there stays blank
+    series:  name -> (n,) shares that add up to 1        colours: name -> of the page, such as "c3"
+    """
+    named = {name: colour for colour, name in _NAMES.items()}
+    with mpl.rc_context(_STYLE):
+        figure, axes = _figure(2.8)
+        below = np.zeros(len(days))
+        for name, part in series.items():
+            axes.bar(_dates(days), part, 0.9, below, color=named[colours[name]], label=name)
+            below = below + part
+        half = np.timedelta64(12, "h")
+        axes.set_xlim(_dates(days)[0] - half, _dates(days)[-1] + half)
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(FuncFormatter(_share))
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.set_ylabel("share of decisions")
+        _time_axis(axes, int(days[-1] - days[0]) + 1)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, fontsize=10)
+        return _svg(figure)
+
+
 def bars(labels: Sequence[str], series: Mapping[str, Sequence[float]], unit: str) -> str:
     """One group of horizontal bars per label, with a bar per series: shares, or counts."""
     shares = unit.startswith("share")

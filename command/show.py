@@ -52,7 +52,7 @@ def progress_bar() -> Iterator[Tell]:
         yield lambda what, share: bar.update(task, description=what, completed=share)
 
 
-def reports(found: Sequence[TableReport], config: Config) -> None:
+def reports(found: Sequence[TableReport]) -> None:
     """What was read, and what became of it."""
     table = Table(title="What was read", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("table", "files", "left out", "read", "accepted", "rejected", "share"):
@@ -67,7 +67,6 @@ def reports(found: Sequence[TableReport], config: Config) -> None:
         if one.naive_times_in:
             console.print(f"{one.name}: times without a zone were read as {one.naive_times_in}")
     _unused(found)
-    inert(config)
 
 
 def _rejections(found: Sequence[TableReport]) -> None:
@@ -90,12 +89,6 @@ def _unused(found: Sequence[TableReport]) -> None:
         left = [c for c in one.unused if all(c in other.unused for other in read_elsewhere)]
         if left and one not in derived:
             console.print(f"{one.name}: not used: {', '.join(left)}", style="dim")
-
-
-def inert(config: Config) -> None:
-    """Say which keys of the config this version reads but does not act on."""
-    if keys := config.not_in_effect():
-        console.print(f"not in effect in this version: {', '.join(keys)}", style="yellow")
 
 
 def event_types(types: Mapping[str, int], config: Config) -> None:
@@ -121,6 +114,12 @@ def removed(counts: Mapping[str, int], respelled: int) -> None:
     parts = [f"{rows:,} {why}" for why, rows in counts.items()]
     parts += [f"{respelled:,} spellings of items joined"] if respelled else []
     console.print("cleaning took out: " + ("; ".join(parts) or "nothing"))
+
+
+def forgotten(manifest: Mapping[str, Any]) -> None:
+    """How much was left out because its people are forgotten."""
+    if rows := manifest.get("forgotten_rows"):
+        console.print(f"{rows:,} rows of forgotten people left out")
 
 
 def everybody(manifest: Mapping[str, Any], config: Config) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -67,3 +68,23 @@ def load_array(path: Path, mapped: bool = True) -> Any:
     except ValueError:  # an array without elements cannot be mapped
         return np.load(path, allow_pickle=False)
     return np.asarray(array)  # the same pages, without the cost of np.memmap at every slice
+
+
+def touch(value: Any) -> None:
+    """Read a byte of every page of every array in `value`: what is mapped is in memory then."""
+    left, seen = [value], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one, np.ndarray):
+            one.reshape(-1).view(np.uint8)[::PAGESIZE].max(initial=0)
+        elif isinstance(one, sp.csr_matrix):
+            left += [getattr(one, array) for array in _CSR]
+        elif isinstance(one, dict):
+            left += one.values()
+        elif isinstance(one, list | tuple):
+            left += one
+        elif is_dataclass(one):
+            left += [getattr(one, field.name) for field in fields(one)]

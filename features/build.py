@@ -16,9 +16,11 @@ from features import catalogue, drift, people, profile, sessions
 from features.config import Config
 from features.engine import Engine
 from features.engine import engine as open_engine
+from features.erasure import Forgotten, clear, forgotten
 from features.feature_set import SCHEMA_VERSION, FeatureSet
 from features.histories import coded
 from features.home import Home, Progress, silent, write_json, written_beside
+from features.honoured import HONOURED
 from features.log import Clean, clean
 from features.parts import file_digest
 from features.reading import (
@@ -56,14 +58,22 @@ class Steps:
         self.seconds[name] = round(time.perf_counter() - start, 3)
 
 
-def input_digest(config: Config, base: Path, digests: Digests, as_of: datetime | None) -> str:
-    """SHA-256 over the bytes of all sources and the part of the config that features depend on."""
+def input_digest(
+    config: Config, base: Path, digests: Digests, as_of: datetime | None,
+    gone: Forgotten | None = None,
+) -> str:  # fmt: skip
+    """SHA-256 over the bytes of all sources and the part of the config that features depend on.
+
+    gone: who is forgotten, which is a part of the input
+    """
     moment = None if as_of is None else to_us(as_of)
     told = f"{SCHEMA_VERSION} {config.digest(*SECTIONS)} {config.training.seed} {moment}"
     total = hashlib.sha256(told.encode())
     total.update(json.dumps(mapping(config)).encode())
     for name, files in digests.items():
         total.update(json.dumps([name, [[file, digest] for file, _, digest in files]]).encode())
+    if gone is not None and gone.until:
+        total.update(json.dumps(gone.digest()).encode())
     if config.catalogue.text.model is not None:
         model = base / config.catalogue.text.model
         inside = sorted(file for file in model.rglob("*") if file.is_file())
@@ -96,28 +106,41 @@ def build(
     _check_moments(as_of, now)
     progress("looking for changes", 0.0)
     with home.locked():
+        gone = forgotten(config, home)
         digests = file_digests(config, base, home)
-        digest = input_digest(config, base, digests, as_of)
+        digest = input_digest(config, base, digests, as_of, gone)
         target = home.feature_sets / digest[:16]
         if (target / "manifest.json").exists():
             found = FeatureSet.open(target)
             if (found.manifest["later_us"] or to_us(now)) >= to_us(now):
+                clear(home, gone)
                 (target / "manifest.json").touch()  # the newest again: what was built last counts
                 return found
-        _build(config, base, home, digests, digest=digest, as_of=as_of, now=now, progress=progress)
+        inputs = _Inputs(digests, digest, gone)
+        _build(config, base, home, inputs, as_of=as_of, now=now, progress=progress)
+        clear(home, gone)
     progress("built", 1.0)
     return FeatureSet.open(target)
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What goes in besides the config: files, the digest of it all, and who is left out."""
+
+    digests: Digests
+    digest: str
+    gone: Forgotten
+
+
 def _build(
-    config: Config, base: Path, home: Home, digests: Digests, *, digest: str,
-    as_of: datetime | None, now: datetime, progress: Progress,
+    config: Config, base: Path, home: Home, inputs: _Inputs, *, as_of: datetime | None,
+    now: datetime, progress: Progress,
 ) -> None:  # fmt: skip
-    target = home.feature_sets / digest[:16]
+    target = home.feature_sets / inputs.digest[:16]
     before = previous(home, target)
     steps = Steps(progress)
     with steps.timed("read"):
-        tables = read_tables(config, home, digests, progress)
+        tables = read_tables(config, home, inputs.digests, progress, inputs.gone)
         stop_if_too_many(tables.reports, config.contract.max_rejected_share, home.rejects)
     with open_engine(home.scratch(), config.engine) as engine:
         with steps.timed("clean"):
@@ -134,7 +157,9 @@ def _build(
             about = {"previous": None if before is None else before.directory.name,
                      "as_of_given": as_of is not None, **_about(tables, log), **facts,
                      "profile": known, "seconds": steps.seconds}  # fmt: skip
-            manifest = _inputs(config, digests, digest) | about
+            if inputs.gone.until:
+                write_json(directory / HONOURED, dict(inputs.gone.until))
+            manifest = _inputs(config, inputs.digests, inputs.digest) | about
             write_json(directory / "manifest.json", manifest)
 
 
@@ -214,6 +239,7 @@ def _about(tables: Tables, log: Clean) -> dict[str, Any]:
         "as_of": from_us(log.moment_us).isoformat(), "as_of_us": log.moment_us,
         "later_us": log.later_us, "after_as_of": log.after_as_of,
         "tables": [asdict(r) | {"read": r.read} for r in tables.reports],
+        "forgotten_rows": sum(r.forgotten for r in tables.reports),
         "removed": dict(sorted(log.counts.items())),
         "respelled_items": log.respelled_items, "robots": machines,
         "published_later_than_seen": doubted,

@@ -283,14 +283,6 @@ class Config(Section):
         weights = [s.weight if s.weight > 0 else float("inf") for s in self.signals.values()]
         return weights.index(min(weights))
 
-    def not_in_effect(self) -> list[str]:
-        """Keys that are read but that this version does not act on."""
-        return [
-            f"`experiments.{place}.arms.{name}.model`"
-            for place, one in enumerate(self.experiments)
-            for name, arm in one.dealt.items() if arm.model
-        ]  # fmt: skip
-
     def on_engine(self, name: Literal["duckdb", "spark"] | None, master: str | None) -> Config:
         """The same shop with another engine; None: as the config says."""
         asked = {"name": name or ("spark" if master else None), "master": master}

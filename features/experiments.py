@@ -6,6 +6,7 @@ in every process, version and language. Standard library and pydantic only: serv
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from features.options import RUNGS, Rung, Section
 
-HOLDOUT, USUAL = "holdout", "usual"
+HOLDOUT, USUAL, CHAMPION = "holdout", "usual", "champion"
 _DIGITS = 12  # of a cumulative share: 0.1 + 0.2 + 0.7 is 1
 
 
@@ -34,8 +35,18 @@ def _with_zone(moment: object) -> object:
     return found
 
 
+def _version(model: object) -> object:
+    """A version has one name: v3, however it is written."""
+    if isinstance(model, int | str) and (found := re.fullmatch(r"v?([1-9]\d*)", str(model))):
+        return f"v{found[1]}"
+    if model not in (CHAMPION, None):
+        raise ValueError(f"{model!r} names no model; write a version like v3, or `{CHAMPION}`")
+    return model
+
+
 ArmShare = Annotated[float, Field(gt=0, le=1)]
 Moment = Annotated[datetime, BeforeValidator(_with_zone)]
+Model = Annotated[str, BeforeValidator(_version)]
 
 
 class Arm(Section):
@@ -43,7 +54,7 @@ class Arm(Section):
 
     share: ArmShare  # of all units
     highest_rung: Rung | None = None
-    model: str | None = Field(default=None, min_length=1)  # a version
+    model: Model | None = None  # a version, v3; `champion` is what everybody else gets
     rules: str | None = Field(default=None, min_length=1)  # the name of a set of rules
 
 
@@ -175,6 +186,16 @@ def terms_of(experiments: Sequence[Experiment], arms: Mapping[str, str]) -> Trea
         model=next((arm.model for arm in mine if arm.model), None),
         rules=next((arm.rules for arm in mine if arm.rules), None),
     )
+
+
+def models_of(experiments: Sequence[Experiment], now: datetime | None = None) -> list[str]:
+    """The versions that arms name, each once; `champion` is none of them.
+
+    now: leaves out what has ended by then
+    """
+    running = [one for one in experiments if not (now and one.ends and one.ends <= now)]
+    named = [arm.model for one in running for arm in one.dealt.values()]
+    return [one for one in dict.fromkeys(named) if one not in (None, CHAMPION)]
 
 
 def check_experiments(experiments: Sequence[Experiment], placements: Collection[str]) -> None:

@@ -91,6 +91,11 @@ class Home:
         return self.root / "salt"
 
     @property
+    def proofs(self) -> Path:
+        """A proof record per forgetting, named by a pseudonym; see docs/erasure.md."""
+        return self.root / "forgotten"
+
+    @property
     def served(self) -> Path:
         """The service's own records as tables that a build reads; can be made again."""
         return self.root / "served"

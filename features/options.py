@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+STATE = "FEEDS_STATE"  # environment: goes before `service.state`
 SKIP = "skip"  # the answer of who does not want to answer
 MUTES = {"mute_category": "category", "mute_brand": "brand", "mute_item": "item"}
 UNMUTES = {f"un{name}": name for name in MUTES}
@@ -240,3 +242,8 @@ class ServiceOptions(Section):
     requests_per_second: Positive | None = None  # per key and worker; None: no limit
     page_requests_per_minute: Positive = 120.0  # per address and worker, with a page's key
     keep_models: int = Field(default=5, ge=2)  # newest versions that stay on the disk
+
+    @property
+    def state_url(self) -> str | None:
+        """Where several hosts keep one state; None: each home has its own file."""
+        return os.environ.get(STATE) or self.state

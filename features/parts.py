@@ -45,6 +45,7 @@ class TableReport:
     columns: dict[str, str]
     unused: list[str]
     naive_times_in: str
+    forgotten: int = 0  # rows of people who are forgotten: left out, in none of the other counts
 
     @property
     def read(self) -> int:
@@ -71,6 +72,7 @@ class TableReport:
             self.columns,
             [column for column in self.unused if column in other.unused],
             self.naive_times_in or other.naive_times_in,
+            self.forgotten + other.forgotten,
         )
 
 

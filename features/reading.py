@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import ibis
 import ibis.expr.types as ir
 
-from features import contract, parts, served, sources
+from features import contract, leaving_out, parts, served, sources
 from features.config import Config, Source
 from features.engine import Engine, connected, quoted
+from features.erasure import Forgotten, forgotten
 from features.home import Home, Progress, silent, write_json, written_beside
 from features.parts import TableReport, Wanted
 
@@ -111,13 +112,18 @@ def file_digests(config: Config, base: Path, home: Home | None = None) -> Digest
 
 
 def read_tables(
-    config: Config, home: Home, digests: Digests, progress: Progress = silent
-) -> Tables:
+    config: Config, home: Home, digests: Digests, progress: Progress = silent,
+    gone: Forgotten | None = None,
+) -> Tables:  # fmt: skip
     """Read what is not yet kept of all sources, and write the rejects of all.
+
+    gone: whose rows are left out; None: everybody's who is forgotten in this home
 
     Raises ConfigError for what cannot be opened or mapped. Whether too much was rejected is another
     question: `stop_if_too_many`.
     """
+    gone = forgotten(config, home) if gone is None else gone
+    leaving_out.start_anew_if_shorter(home, gone)
     with connected(home.scratch(), config.engine) as connection:
         wanted = _wanted(connection, config, home, digests)
         directories: dict[str, list[Path]] = {}
@@ -127,6 +133,9 @@ def read_tables(
             if not (directory / parts.REPORT).exists():
                 parts.store(connection, one, directory)
             directories.setdefault(one.name, []).append(directory)
+        returned = leaving_out.leave_out(
+            connection, home, directories, gone, by_events=config.identity.links_from_events
+        )
         every = [one for table in directories.values() for one in table]
         _write_rejects(connection, [one / parts.REJECTS for one in every], home.rejects)
     _forget_others(home, {one.name for one in every})
@@ -134,6 +143,8 @@ def read_tables(
     if config.sources.items is not None and config.sources.items.derive_from:
         derived = [one / parts.DERIVED for one in directories["events"]]
         files["items"] = [file for file in derived if file.exists()]  # the service derives none
+    if returned is not None:
+        files.setdefault("customers", []).append(returned)
     progress("reading", 1.0)
     return Tables(files, [name for name, _, _ in digests["events"]], _reports(every))
 

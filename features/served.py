@@ -14,9 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -25,43 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features import contract
-from features.config import Config, ConfigError
+from features.config import Config
 from features.decided import OPEN, Decided, Torn, decision_files, pseudonym, read_decisions
 from features.home import Home, written_beside
-from features.options import WISHES
+from features.told import COLUMNS, Rows, Told, told
 
 MARK = "service:"  # before the name of a file, where others are the shop's
-STATE_VERSION = 2  # of the state's tables
 _VERSION = 3  # of how decisions become events
-_ROWS = 100_000  # rows of a batch
 _MARKS = {"u": "user_id", "v": "visitor_id", "s": "session_id"}
 _SHOWN = ("occurred_at", "event_type", "item_id", "user_id", "visitor_id", "session_id",
           "channel", "placement", "decision_id", "position", "propensity", "event_id")  # fmt: skip
 _ARROW = {"id": pa.string(), "text": pa.string(), "time": pa.timestamp("us", "UTC"),
           "number": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}  # fmt: skip
-_TOLD = {  # table of the contract -> the columns that the state gives it, and how
-    "events": (
-        [c for c in contract.column_names("events") if c != "sequence"],
-        "SELECT occurred_us, {columns} FROM events ORDER BY seq",
-    ),
-    "identities": (
-        ["visitor_id", "user_id", "linked_at", "unlinked_at"],
-        "SELECT visitor_id, user_id, linked_us, unlinked_us FROM links ORDER BY 1, 2",
-    ),
-    "preferences": (
-        ["user_id", "visitor_id", "question", "answer", "answered_at"],
-        "SELECT CASE name LIKE 'u:%' WHEN 1 THEN substr(name, 3) END, CASE name LIKE 'v:%' WHEN 1 "
-        "THEN substr(name, 3) END, question, answer, answered_us FROM answers "
-        f"WHERE question NOT IN {WISHES} ORDER BY rowid",
-    ),
-    "customers": (  # the newest word counts, at one moment the refusal; SQLite takes its row
-        ["user_id", "consent_personalise"],
-        "SELECT who, personalise FROM (SELECT coalesce(customer, substr(name, 3)) AS who, "
-        "personalise, max(2 * said_us - personalise) FROM names "
-        "WHERE personalise IS NOT NULL AND (name LIKE 'u:%' OR customer IS NOT NULL) "
-        "GROUP BY who) ORDER BY who",
-    ),
-}
 _log = logging.getLogger("feeds.served")
 
 
@@ -71,50 +44,42 @@ def tables(config: Config, home: Home) -> list[tuple[str, Path]]:
     Raises ConfigError for a state of another version.
     """
     found: list[tuple[str, Path]] = []
-    if "events" in config.sources.service and home.state.exists():
-        found += _told(home)
-    if "decisions" in config.sources.service and config.impressions:
-        found += [("events", file) for file in _shown(home, config.impressions[0])]
+    with told(config, home) as state:
+        if "events" in config.sources.service and state is not None:
+            found += _told(state, home)
+        if "decisions" in config.sources.service and config.impressions:
+            found += [("events", file) for file in _shown(state, home, config.impressions[0])]
+    for old in set(home.served.glob("[!.]*.parquet")) - {file for _, file in found}:
+        old.unlink()  # of a config that asked for more: somebody in it may be forgotten
     return found
 
 
-def _told(home: Home) -> Iterator[tuple[str, Path]]:
-    """A snapshot of every table of the state that has rows, all of one moment."""
-    with closing(_open(home.state)) as state:
-        state.execute("BEGIN")
-        for name, (columns, query) in _TOLD.items():
-            rest = ", ".join(columns[1:])
-            rows = state.execute(query.format(columns=rest))
-            file = home.served / f"{name}.parquet"
-            if _write(file, name, columns, rows):
-                yield name, file
-            else:
-                file.unlink(missing_ok=True)
+def forgotten(config: Config, home: Home) -> dict[str, int]:
+    """Whom the state forgot: pseudonym -> moment, microseconds since 1970 UTC.
+
+    Whatever `sources.service` leaves out, this counts. Raises ConfigError as `tables` does.
+    """
+    with told(config, home) as state:
+        return {} if state is None else dict(state.forgotten())
 
 
-def _open(file: Path) -> sqlite3.Connection:
-    state = sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None)
-    try:
-        version = state.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.Error as error:
-        state.close()
-        raise ConfigError(f"{file}: {error}; mend it, or set sources.service: []") from None
-    if version != STATE_VERSION:
-        state.close()
-        raise ConfigError(
-            f"{file} holds a state of version {version}, this program reads {STATE_VERSION}; "
-            "build with the program that serves, or set sources.service: []"
-        )
-    return state
+def _told(state: Told, home: Home) -> Iterator[tuple[str, Path]]:
+    """Every table of the state that has rows."""
+    for name, columns in COLUMNS.items():
+        file = home.served / f"{name}.parquet"
+        if _write(file, name, columns, state.rows(name)):
+            yield name, file
+        else:
+            file.unlink(missing_ok=True)
 
 
-def _write(file: Path, table: str, columns: list[str], rows: sqlite3.Cursor) -> int:
+def _write(file: Path, table: str, columns: list[str], rows: Rows) -> int:
     """Write `rows` as the columns of the contract; says how many there were."""
     kinds = {column.name: column.kind for column in contract.TABLES[table]}
     schema = pa.schema([(name, _ARROW[kinds[name]]) for name in columns])
     count = 0
     with written_beside(file) as beside, pq.ParquetWriter(beside, schema) as writer:
-        while batch := rows.fetchmany(_ROWS):
+        for batch in rows:
             values = zip(*batch, strict=True)
             arrays = [_array(of, kind) for of, kind in zip(values, schema.types, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
@@ -130,18 +95,18 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def _shown(home: Home, event_type: str) -> list[Path]:
+def _shown(state: Told | None, home: Home, event_type: str) -> list[Path]:
     """What was shown, a file per day of decisions; a day is written again only when it changed."""
     files = decision_files(home.decisions)
     if not files:
         return []
-    names, forgotten = _known(home)
+    names, forgotten = _known(state, home)
     found = []
     for day, group in groupby(files, key=lambda file: file.name[:8]):
         own = list(group)
         sizes = [(file.name.removesuffix(OPEN), file.stat().st_size) for file in own]
-        told = json.dumps([_VERSION, event_type, forgotten, sizes])
-        key = hashlib.sha256(told.encode()).hexdigest()[:16]
+        made_of = json.dumps([_VERSION, event_type, forgotten, sizes])
+        key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
         target = home.served / f"decisions-{day}-{key}.parquet"
         if not target.exists():
             with written_beside(target) as beside:
@@ -152,15 +117,12 @@ def _shown(home: Home, event_type: str) -> list[Path]:
     return found
 
 
-def _known(home: Home) -> tuple[dict[str, str], list[tuple[str, int]]]:
+def _known(state: Told | None, home: Home) -> tuple[dict[str, str], Sequence[tuple[str, int]]]:
     """Pseudonym -> name of everybody who got a feed, and whom the state forgot, and when."""
-    if not (home.state.exists() and home.salt.exists()):
+    if state is None or not home.salt.exists():
         return {}, []
-    with closing(_open(home.state)) as state:
-        forgotten = state.execute("SELECT * FROM forgotten ORDER BY 1").fetchall()
-        met = state.execute("SELECT name, salt FROM met").fetchall()
     key = home.salt.read_bytes()
-    return {pseudonym(key, name, own): name for name, own in met}, forgotten
+    return {pseudonym(key, name, own): name for name, own in state.met()}, state.forgotten()
 
 
 def _whose(one: Decided, names: dict[str, str]) -> str:

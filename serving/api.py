@@ -6,21 +6,26 @@ What the service is told (events, answers, consent) has its types in `serving.ap
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from features.config import Kind, Rung
 from features.training_options import RankerName
 from features.types import MAX_ID
+from serving.faults import without_values
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
+NO_NUL = r"^[^\x00]*$"  # what is fixed in width drops it: two ids would be one
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID, pattern=NO_NUL)]
 MAX_RECENT, MAX_SORTED, MAX_SIZE, MAX_CURSOR = 500, 2000, 200, 40_000
 
 
 def _moment(value: object) -> object:
     """A moment comes as text with a time zone; strict models would want an object."""
-    found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:  # its words repeat what was sent
+        found = None
     if not isinstance(found, datetime) or found.tzinfo is None:
         raise ValueError("write a moment with a time zone, such as 2026-12-01T08:30:00Z")
     if not 1 < found.year < datetime.max.year:  # in another zone it might have no date
@@ -35,6 +40,14 @@ class Request(BaseModel):
     """What every request has in common: unknown fields are refused, nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """As pydantic's; what is wrong is told without what was sent."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise without_values(error) from None
 
 
 class Answer(BaseModel):
@@ -51,7 +64,7 @@ def example(title: str, **body: Any) -> ConfigDict:
 class Asking(Request):
     """Who asks, and where; give what is known and leave out the rest."""
 
-    placement: str = Field(description="a placement of the config")
+    placement: Id = Field(description="a placement of the config")
     user_id: Id | None = Field(default=None, description="a known customer")
     visitor_id: Id | None = Field(default=None, description="a browser or device")
     recent: list[Id] = Field(
@@ -109,7 +122,7 @@ class SimilarRequest(Request):
 
     model_config = example("SimilarRequest", placement="home", item_id="85123A", size=6)
 
-    placement: str = Field(description="a placement of the config: its kind, size and rules")
+    placement: Id = Field(description="a placement of the config: its kind, size and rules")
     item_id: Id
     size: int | None = Field(default=None, ge=1, le=MAX_SIZE)
     exclude: list[Id] = Field(default=[], max_length=MAX_RECENT)
@@ -162,6 +175,9 @@ class Decided(Answer):
     decision: Literal["show", "fallback", "suppress"]
     reason: str = Field(description="why this decision: a code of docs/api.md")
     rung: Rung = Field(description="the highest rung that this person can have here")
+    degraded: bool = Field(
+        description="the service cannot ask its store now: what it was told of late is left out"
+    )
     placement: str
     arms: dict[str, str] = Field(description="the arm of every experiment that this belongs to")
     model_version: str

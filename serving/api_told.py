@@ -7,11 +7,14 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from features.config import Kind
-from serving.api import Answer, Id, Moment, Request, example
+from serving.api import NO_NUL, Answer, Id, Moment, Request, example
 
 MAX_BATCH = 1000
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Amount = Annotated[float, Field(allow_inf_nan=False)]
+MOST_AMOUNT = 1e15  # of money, things and seconds: more is a mistake
+Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=NO_NUL)]
+Link = Annotated[str, Field(min_length=1, max_length=2000, pattern=NO_NUL)]
+Amount = Annotated[float, Field(ge=-MOST_AMOUNT, le=MOST_AMOUNT, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, le=MOST_AMOUNT, allow_inf_nan=False)]
 
 
 class EventIn(Request):
@@ -30,7 +33,7 @@ class EventIn(Request):
     value: Amount | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     quantity: Amount | None = None
-    duration_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    duration_seconds: NotNegative | None = None
     placement: Id | None = None
     decision_id: Id | None = Field(default=None, description="of the feed that this follows from")
     position: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -136,15 +139,15 @@ class ItemIn(Request):
 
     item_id: Id
     available: bool | None = None
-    price: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    price: NotNegative | None = None
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
     kind: Kind | None = None
     title: Text | None = None
     category: Text | None = None
     brand: Text | None = None
-    url: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
-    image_url: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
-    language: Annotated[str, Field(min_length=2, max_length=35)] | None = None
+    url: Link | None = None
+    image_url: Link | None = None
+    language: Annotated[str, Field(min_length=2, max_length=35, pattern=NO_NUL)] | None = None
     published_at: Moment | None = Field(default=None, description="not shown before")
     sensitive: bool | None = Field(default=None, description="never a reason for another item")
 

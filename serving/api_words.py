@@ -62,7 +62,7 @@ class ProfileRequest(Person):
 
     model_config = example("ProfileRequest", user_id="12346", placement="home")
 
-    placement: str | None = Field(default=None, description="default: all of the config")
+    placement: Id | None = Field(default=None, description="default: all of the config")
     at: Moment | None = Field(
         default=None, description="the moment of asking; only where the shop's clock is as_of"
     )

@@ -14,6 +14,7 @@ from features.types import Int32, Int64, Ragged
 from serving.answers import joined, muted, told_of
 from serving.living import Living
 from serving.state import Recalled, State
+from training.people import devices_of
 from training.policy import People
 from training.queries import Standing
 from training.rankers.base import Queries
@@ -30,6 +31,7 @@ class Asker:
     known: a user_id was given that is in the model's log or has done or said something since
     rows:  of the model's people, those that this is
     recalled: what the service has been told; `now_us`: the moment of asking
+    unheard: the store could not be asked who this is and what they said
     """
 
     name: str
@@ -38,6 +40,7 @@ class Asker:
     consent: bool
     recalled: Recalled
     now_us: int
+    unheard: bool = False
 
     @property
     def user_id(self) -> str | None:
@@ -78,6 +81,15 @@ def nobody(living: Living, now_us: int) -> Asker:
     return Asker("", True, rows, _consent(living, rows, recalled), recalled, now_us)
 
 
+def unheard(living: Living, now_us: int) -> Asker:
+    """Somebody of whom the store cannot be asked.
+
+    They may have withdrawn their consent, been forgotten, or muted things, so nothing of before
+    this request may be used: not what the model knows of them, either.
+    """
+    return replace(nobody(living, now_us), consent=False, unheard=True)
+
+
 def linked_in(living: Living, visitor_id: str) -> str | None:
     """The customer whose device the log says that this is."""
     base, device = living.base, [f"v:{visitor_id}"]
@@ -89,12 +101,7 @@ def linked_in(living: Living, visitor_id: str) -> str | None:
 
 def devices_in(living: Living, customer: str) -> list[str]:
     """The visitors that the log links with a customer, and with nobody else."""
-    base = living.base
-    row = int(base.persons.indices([f"u:{customer}"])[0])
-    linked = np.flatnonzero(base.devices.rows == row) if row >= 0 else np.empty(0, np.int64)
-    names = base.devices.ids.texts(linked)
-    alone = base.shared.indices(names) < 0
-    return [name.removeprefix("v:") for name, own in zip(names, alone, strict=True) if own]
+    return devices_of(living.base, customer)
 
 
 def _rows(

@@ -31,7 +31,10 @@ def read(cursor: str | None) -> list[str]:
         told = unpacked.decompress(urlsafe_b64decode(cursor), _READS)
         if not unpacked.eof:
             raise ValueError("cut off, or longer than any of ours")
-        return _ids.decode(told)
+        ids = _ids.decode(told)
+        if len(ids) > MOST:
+            raise ValueError("more than any of ours")
+        return ids
     except (ValueError, zlib.error, msgspec.DecodeError):
         raise BadRequest("cursor", "send `next_cursor` of the page before, unchanged") from None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from features.decided import OPEN, Decided
+from serving import telemetry
 
 __all__ = ["Decided", "DecisionLog"]
 FLUSH_SECONDS = 1.0
@@ -53,8 +54,9 @@ class DecisionLog:
 
     def write(self, decided: Decided) -> None:
         """Log one decision, within a second; never waits and never fails."""
+        telemetry.decided(decided)
         if len(self._lines) >= MOST_WAITING:
-            self.dropped += 1
+            self._drop(1)
         else:
             self._lines.append(self._encoder.encode(decided) + b"\n")
 
@@ -80,7 +82,7 @@ class DecisionLog:
                 self._put(b"".join(lines), hour)
         except OSError as error:
             self._finish()  # a line may be torn: nothing may follow it
-            self.dropped += len(lines)
+            self._drop(len(lines))
             self._complain(str(error))
         if self.dropped > self._told:
             self._complain("the disk is too slow")
@@ -104,6 +106,10 @@ class DecisionLog:
             self._file = None
             with suppress(OSError):
                 self._path.rename(self._path.with_suffix(""))
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
+        telemetry.dropped("decisions", count)
 
     def _complain(self, why: str) -> None:
         if time.monotonic() - self._complained >= COMPLAIN_SECONDS:

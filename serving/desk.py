@@ -11,7 +11,7 @@ import numpy as np
 
 from features.config import RUNGS, Placement, Rung
 from features.decided import own_salt
-from features.experiments import Experiment, Treatment, arms_of, terms_of
+from features.experiments import CHAMPION, Experiment, Treatment, arms_of, terms_of
 from features.lifecycle import STAGES
 from features.messages import Message, in_order
 from features.types import Float32, Int32, from_us, to_us
@@ -49,7 +49,11 @@ class Deal(NamedTuple):
 
 @dataclass
 class Desk:
-    """A model version in this worker, ready to answer."""
+    """A model version in this worker, ready to answer.
+
+    others: desks of the versions that arms of experiments name; whoever is in such an arm is
+            answered there (`dealing.dealt`)
+    """
 
     living: Living
     state: State
@@ -57,7 +61,8 @@ class Desk:
     log: DecisionLog
     salt: bytes = field(repr=False)
     messages: list[Message] = field(init=False)
-    experiments: list[Experiment] = field(init=False)
+    experiments: list[Experiment] = field(init=False)  # those that are dealt
+    others: dict[str, Desk] = field(default_factory=dict, repr=False)
     random: np.random.Generator = field(default_factory=np.random.default_rng)
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
@@ -69,11 +74,27 @@ class Desk:
         """Work out what does not move."""
         config = self.bundle.config
         self.messages = in_order(config.messages)
-        self.experiments = [
-            one for one in config.experiments if not any(arm.model for arm in one.arms.values())
-        ]
+        self.experiments = self._dealt()
         places = config.placements.items()
         self._terms = {name: _usual(self.bundle, place) for name, place in places}
+
+    def _dealt(self) -> list[Experiment]:
+        """An experiment with a version that is not here is dealt to nobody."""
+        here = {None, CHAMPION, self.bundle.version, *self.others}
+        return [
+            one for one in self.bundle.config.experiments
+            if all(arm.model in here for arm in one.dealt.values())
+        ]  # fmt: skip
+
+    def join(self, other: Desk) -> None:
+        """Let another version answer whoever is in an arm that names it."""
+        self.others[other.bundle.version] = other
+        self.experiments = self._dealt()
+
+    @property
+    def together(self) -> list[Desk]:
+        """This one and those of other versions."""
+        return [self, *self.others.values()]
 
     @property
     def bundle(self) -> Bundle:
@@ -111,12 +132,9 @@ class Desk:
         return now
 
     def deal(self, asker: Asker, visitor_id: str | None, placement: str) -> Deal:
-        """The arms that this person is in here and now; a stranger is in none.
-
-        Nobody is in an experiment on models: a worker serves one, so there is nothing to compare.
-        """
+        """The arms that this person is in here and now; a stranger is in none."""
         unit = asker.user_id or visitor_id
-        if not self.experiments or unit is None:
+        if not self.experiments or unit is None or asker.unheard:
             return Deal({}, Treatment())
         arms = arms_of(self.experiments, unit, from_us(asker.now_us), placement)
         return Deal(arms, terms_of(self.experiments, arms))

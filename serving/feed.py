@@ -14,15 +14,16 @@ from features.types import Ragged
 from serving import cursor, messages
 from serving.answers import path_named
 from serving.api import FeedRequest
-from serving.asking import Asker, people_of, who
+from serving.asking import Asker, people_of
 from serving.boredom import tired_of
 from serving.chance import Chance, explored
+from serving.dealing import dealt, degraded, reason
 from serving.desk import Deal, Desk
 from serving.explain import Why, excluded, explained, why_of
 from serving.marks import names_of
 from serving.memory import Cost, remember
 from training.arranging import turn_seed
-from training.policy import Decision, Feeds, People, Reason, Terms, decide
+from training.policy import Decision, Feeds, People, Terms, decide
 from training.reasons import reasons
 
 
@@ -52,11 +53,9 @@ class Made:
 async def feed(desk: Desk, request: FeedRequest) -> dict[str, Any]:
     """Answer one request, as the fields of a FeedResponse."""
     began = time.perf_counter()
-    place = desk.placement(request.placement, for_feeds=True)
-    asker = await who(
-        desk.living, desk.state, request.user_id, request.visitor_id, desk.now_us(request.at)
-    )
-    deal = desk.deal(asker, request.visitor_id, request.placement)
+    desk.placement(request.placement, for_feeds=True)
+    desk, asker, deal = await dealt(desk, request)
+    place = desk.placement(request.placement)
     page = [request.item_id] if request.item_id else []
     recent, unknown = desk.found([*request.recent, *page])
     unknown += desk.found(request.exclude)[1]
@@ -138,8 +137,9 @@ def answer_of(desk: Desk, placement: str, made: Made, why: Why | None) -> dict[s
     answer: dict[str, Any] = {
         "decision_id": secrets.token_hex(12),
         "decision": Decision(feeds.decisions[0]).name,
-        "reason": Reason(feeds.reasons[0]).name,
+        "reason": reason(made.asker, feeds),
         "rung": RUNGS[feeds.rungs[0]],
+        "degraded": degraded(desk.living, made.asker),
         "placement": placement,
         "arms": made.deal.arms,
         "model_version": bundle.version,

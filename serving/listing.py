@@ -12,7 +12,8 @@ import numpy as np
 from features.config import RUNGS
 from features.types import Float64, Int32, Int64
 from serving.api import SortRequest
-from serving.asking import people_of, who
+from serving.asking import Asker, people_of
+from serving.dealing import dealt, degraded, reason
 from serving.desk import Desk
 from serving.marks import names_of
 from serving.memory import Cost, remember
@@ -33,10 +34,7 @@ async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     """
     began = time.perf_counter()
     desk.placement(request.placement)
-    asker = await who(
-        desk.living, desk.state, request.user_id, request.visitor_id, desk.now_us(request.at)
-    )
-    deal = desk.deal(asker, request.visitor_id, request.placement)
+    desk, asker, deal = await dealt(desk, request)
     people = people_of(desk.living, asker, desk.found(request.recent)[0])
     given = desk.living.catalogue.find(request.item_ids)
     usual = desk.terms(request.placement, (request.highest_rung, deal.treatment.highest_rung), None)
@@ -48,7 +46,7 @@ async def sort(desk: Desk, request: SortRequest) -> dict[str, Any]:
     turn = Turn(asker.now_us, turn_seed(asker.name, asker.now_us), kept_away(people, whole).row(0))
     places = _places(feeds, given)
     found = sort_given(given, -places, order, turn, _explicit(desk, request, given))
-    answer = _answer(desk, request, feeds)
+    answer = _answer(desk, request, feeds, asker)
     answer["arms"] = deal.arms
     answer["item_ids"] = [request.item_ids[place] for place in found.order.tolist()]
     answer["unknown_items"] = [request.item_ids[n] for n in np.flatnonzero(given < 0).tolist()]
@@ -98,15 +96,16 @@ def _explicit(desk: Desk, request: SortRequest, given: Int32) -> Float64 | None:
     return np.asarray(-keys if request.descending else keys)
 
 
-def _answer(desk: Desk, request: SortRequest, feeds: Feeds) -> dict[str, Any]:
-    decided = Decision(feeds.decisions[0]), Reason(feeds.reasons[0])
+def _answer(desk: Desk, request: SortRequest, feeds: Feeds, asker: Asker) -> dict[str, Any]:
+    decided = Decision(feeds.decisions[0]), reason(asker, feeds)
     if decided[0] == Decision.suppress:  # a page has its items, whatever is thought of them
-        decided = Decision.fallback, Reason.no_opinion
+        decided = Decision.fallback, Reason.no_opinion.name
     return {
         "decision_id": secrets.token_hex(12),
         "decision": decided[0].name,
-        "reason": decided[1].name,
+        "reason": decided[1],
         "rung": RUNGS[feeds.rungs[0]],
+        "degraded": degraded(desk.living, asker),
         "placement": request.placement,
         "model_version": desk.bundle.version,
         "rules_version": desk.rulebook.version,

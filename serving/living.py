@@ -18,7 +18,7 @@ import numpy as np
 from features.live import LOOK_BACK, Trails
 from features.timelines import Timelines
 from features.types import Bool, Int32, Int64
-from serving.state import Event, Filed, ItemChange, State
+from serving.state import Event, Filed, ForeignState, ItemChange, State, StateUnavailable
 from training.bundle import Bundle
 from training.item_facts import UNBORN
 from training.open_catalogue import NoRoom, OpenCatalogue
@@ -42,6 +42,8 @@ class Living:
     seq:     up to which fact of the store everything has been taken in
     newest_us: the newest event that was taken in, else the model's moment
     caught_up: when the worker had taken in all that the store had; seconds of `time.monotonic`
+    begun:   is it known where in the store to begin?
+    away:    the store did not answer the last time
     version: goes up whenever `opened` or a price may have changed
     """
 
@@ -57,20 +59,28 @@ class Living:
     unlisted: set[int] = field(default_factory=set)  # known by an event, and to be listed first
     withheld: set[int] = field(default_factory=set)  # told to be sold out: birth opens them not
     changed: set[int] = field(default_factory=set)  # items whose details are others than before
+    begun: bool = False
+    away: bool = False
     crowded: bool = False  # items that appear now are left out
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    async def of(cls, base: Bundle, state: State, room: int = ROOM) -> Self:
-        """The world of `base` with all that the store knows, with more room if it takes more."""
+    async def of(cls, base: Bundle, state: State, room: int = ROOM, *, alone: bool = False) -> Self:
+        """The world of `base` with all that the store knows, with more room if it takes more.
+
+        alone: where the store is away, begin without it; `catch_up` goes on when it is there
+        """
         while True:
             living = cls._fresh(base, room)
-            living.seq = await state.first_after(base.as_of_us)  # the model knows what came before
             try:
                 await living.catch_up(state)
             except NoRoom:
                 room *= 4
                 continue
+            except StateUnavailable as error:
+                if isinstance(error, ForeignState) or not alone:
+                    raise
+                _log.error("begins with what the model knows: %s", error)
             return living
 
     @classmethod
@@ -101,11 +111,17 @@ class Living:
     async def catch_up(self, state: State) -> None:
         """Take in what has been committed since the last time. Raises NoRoom."""
         async with self._one_at_a_time:  # else what comes between two reads would count twice
-            while filed := await state.since(self.seq):
-                names = list(dict.fromkeys(one.name for one in filed if one.name))
-                tails = await state.tail(names, filed[0].seq, LOOK_BACK) if names else {}
-                self.take_in(filed, tails)
-            self.caught_up = time.monotonic()
+            try:
+                if not self.begun:  # the model knows what came before
+                    self.seq, self.begun = await state.first_after(self.base.as_of_us), True
+                while filed := await state.since(self.seq):
+                    names = list(dict.fromkeys(one.name for one in filed if one.name))
+                    tails = await state.tail(names, filed[0].seq, LOOK_BACK) if names else {}
+                    self.take_in(filed, tails)
+            except StateUnavailable:
+                self.away = True
+                raise
+            self.away, self.caught_up = False, time.monotonic()
 
     def take_in(self, filed: Sequence[Filed], tails: Mapping[str, Sequence[Event]]) -> None:
         """Facts in the order of commits; tails: what each person had done before the first one.

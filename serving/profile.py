@@ -38,6 +38,7 @@ _WHY = {  # reason of a decision -> why this feed
     "no_consent": "it leaves out what you did before: you have not agreed that we use it",
     "limit": "less is used than we know: this place allows no more",
     "not_on_ladder": "less is used than we know: nothing here makes use of more",
+    "degraded": "it goes by this visit only: what we know of you cannot be looked up now",
     "does_not_pay": "less is used than we know: more would not make it any better",
     "no_opinion": "what we know of you does not say anything about what is here",
     "too_few_items": "there is none: too little is left that may be shown",

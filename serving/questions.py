@@ -18,6 +18,7 @@ from serving.api_words import QuestionsRequest
 from serving.asking import Asker, people_of, who
 from serving.desk import Desk
 from serving.sensitive import may_be_named
+from serving.state import StateUnavailable
 from training.policy import People
 
 CROWD = 10.0  # people, or answers, that weigh as much as knowing nothing of the crowd
@@ -26,7 +27,10 @@ CROWD = 10.0  # people, or answers, that weigh as much as knowing nothing of the
 async def questions(desk: Desk, request: QuestionsRequest) -> dict[str, Any]:
     """Answer one request, as the fields of a QuestionsResponse."""
     now_us, options = desk.now_us(request.at), desk.bundle.config.preferences
-    asker = await who(desk.living, desk.state, request.user_id, request.visitor_id, now_us)
+    try:
+        asker = await who(desk.living, desk.state, request.user_id, request.visitor_id, now_us)
+    except StateUnavailable:
+        return _none("what was answered before cannot be looked up now")
     people = people_of(desk.living, asker, desk.found(request.recent)[0])
     if not options.questions:
         return _none("the shop has no questions")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -10,10 +11,12 @@ from typing import Any, TypeVar
 
 import bentoml
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from features.home import Home
-from serving import listing, telling
+from serving import health, listing, logs, telemetry, telling
 from serving.api import (
     FeedRequest,
     FeedResponse,
@@ -43,27 +46,20 @@ from serving.api_words import (
 from serving.delivery import Holder
 from serving.desk import BadRequest, Desk
 from serving.feed import feed
-from serving.guard import OnlyJson
+from serving.guard import guarded, options_of, page_speaks_for_a_customer
+from serving.incidents import failed, keep_values_out_of_logs
+from serving.keys import Keyring, keys_file
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
 from serving.state import StateUnavailable
 from serving.validating import validate
 
-# environment: where the bundles lie, whose rules are followed, how many answer
-HOME, CONFIG, WORKERS = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS"
+# environment: where the bundles lie, whose rules are followed, how many answer, and may anybody
+# ask as long as there is no key?
+HOME, CONFIG, WORKERS, OPEN = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS", "FEEDS_OPEN"
+_log = logging.getLogger("feeds.service")
 Asked = TypeVar("Asked", bound=Request)
-
-
-class _NoTraceback(logging.Filter):
-    """A caller's mistake is no crash: it must not fill the log, nor put people's data there."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep only what happened, without the values."""
-        fault = record.exc_info[1] if record.exc_info else None
-        if fault is not None and type(fault).__name__ in ("ValidationError", "BadInput"):
-            record.exc_info, record.msg, record.args = None, "request refused (400)", ()
-        return True
 
 
 @bentoml.service(
@@ -78,30 +74,43 @@ class Feeds:
     """Ranked product and article feeds that say how personal they are, and why."""
 
     def __init__(self) -> None:
-        config = os.environ.get(CONFIG)
-        worker = f"w{bentoml.server_context.worker_index or 1}"
-        home = Home(Path(os.environ.get(HOME, ".feeds")))
-        self.holder = Holder(home, Path(config) if config else None, worker)
+        self.holder = Holder(_home(), _config(), _worker())
+        self.beating: asyncio.Task[None] | None = None
+        logs.begin(_worker(), self._serves)
+        telemetry.begin(_worker())
 
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     async def open(self) -> None:
         """Open the promoted bundle, then follow the pointer, the store and the rules."""
-        logging.getLogger("bentoml._internal.server.http_app").addFilter(_NoTraceback())
+        keep_values_out_of_logs()
         await self.holder.open()
+        self.beating = asyncio.create_task(health.beat(self.holder))
+        _log.info("started as process %d", os.getpid())
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
         """Put on disk what is still in memory."""
+        if self.beating is not None:
+            self.beating.cancel()
         await self.holder.close()
+        _log.info("stopped")
+
+    def _serves(self) -> str | None:
+        return self.holder.desk.bundle.version if self.holder.desk else None
 
     async def __is_ready__(self) -> bool:
-        """Ready when there is something to answer with."""
-        return self.holder.desk is not None
+        """Ready when there is something to answer with; the only way to say here why not."""
+        status, told = health.readiness(self.holder)
+        body = msgspec.json.encode(told).decode()
+        raise HTTPException(status, body, {"content-type": "application/json"})
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def feed(self, request: FeedRequest, /) -> FeedResponse:
         """A ranked feed for a placement: for a customer, a visitor or a perfect stranger."""
-        return await self._answer(feed, request)
+        answer = await self._answer(feed, request)
+        if answer.status_code == 200:
+            self.holder.recent.append(request)  # the next model is warmed with it
+        return answer
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def sort(self, request: SortRequest, /) -> SortResponse:
@@ -151,6 +160,7 @@ class Feeds:
     @bentoml.api  # type: ignore[untyped-decorator]
     async def forget(self, request: ForgetRequest, /) -> Done:
         """Nothing of this person is used any more."""
+        self.holder.recent.clear()  # nobody's requests outlast a wish to be forgotten
         return await self._answer(telling.forget, request)
 
     @bentoml.api  # type: ignore[untyped-decorator]
@@ -165,26 +175,51 @@ class Feeds:
         """Do the work and encode what comes of it; the annotations above make the API docs."""
         desk = self.holder.desk
         if desk is None:
-            return _json({"error": _nothing_to_serve(self.holder)}, 503)
+            return _json({"error": health.nothing_to_serve(self.holder)}, 503)
         try:
-            return _json(await work(desk, request), status)
+            if named := page_speaks_for_a_customer(request):
+                telemetry.refused("person")
+                return _json({"error": f"{named}: the key of a page speaks for visitors only"}, 403)
+            answer = await work(desk, request)
+            if answer.get("degraded"):
+                telemetry.degraded(work.__name__)
+            return _json(answer, status)
         except BadRequest as error:
             place = [int(part) if part.isdigit() else part for part in error.field.split(".")]
             fault = {"type": "value_error", "loc": place, "msg": str(error)}
             told = f"1 validation error for {type(request).__name__.removesuffix('IODescriptor')}"
             return _json({"error": told, "detail": [fault]}, 400)
         except StateUnavailable as error:
+            telemetry.store_failed("request")
             return _json({"error": str(error)}, 503, {"retry-after": "1"})
+        except Exception as error:
+            return failed(error)
 
 
-Feeds.add_asgi_middleware(OnlyJson)  # type: ignore[attr-defined]  # the decorator made a service
+def _worker() -> str:
+    return f"w{bentoml.server_context.worker_index or 1}"
+
+
+def _home() -> Home:
+    return Home(Path(os.environ.get(HOME, ".feeds")))
+
+
+def _config() -> Path | None:
+    return Path(os.environ[CONFIG]) if os.environ.get(CONFIG) else None
+
+
+def _behind_the_door(app: ASGIApp) -> ASGIApp:
+    """Keys and limits, before BentoML reads anything."""
+    logs.begin(_worker())
+    keyring = Keyring(keys_file(_home()), no_keys_is_open=os.environ.get(OPEN) == "1")
+    return guarded(app, options_of(_config()), keyring)
+
+
+# the decorator made a service of it; what is added first is asked first
+Feeds.add_asgi_middleware(health.Measured, endpoints=frozenset(Feeds.apis))  # type: ignore[attr-defined]
+Feeds.add_asgi_middleware(_behind_the_door)  # type: ignore[attr-defined]
+Feeds.mount_asgi_app(health.pages)  # type: ignore[attr-defined]
 _WORKER = {"x-feeds-worker": str(os.getpid())}  # which of the workers has answered
-
-
-def _nothing_to_serve(holder: Holder) -> str:
-    if holder.refused is not None:
-        return f"{holder.refused} cannot be served; the log of the service says why"
-    return "no model has been promoted yet; run `feeds promote`"
 
 
 def _json(answer: object, status: int = 200, more: dict[str, str] | None = None) -> Response:

@@ -19,6 +19,7 @@ from serving.state import (
     ItemChange,
     Recalled,
     StateUnavailable,
+    newest_word,
 )  # fmt: skip
 
 _KNOWN = """
@@ -82,22 +83,11 @@ def recall(
         unlinked=bool(unlinked),
         events=connection.execute(_PAST, names[:1]).fetchall()[::-1],
         answers=answers.fetchall(),
-        consent=_consent([tuple(row) for _, _, *row in said], gone),
+        consent=newest_word([tuple(row) for _, _, *row in said], gone),
         shown=[(at, place, _items.decode(ids)) for at, place, ids in shown[::-1]],
         forgotten_us=gone,
         salt=salt,
     )
-
-
-def _consent(said: list[tuple[int | None, int | None]], gone: int | None) -> bool | None:
-    """The newest word, of (word, said at) per name; at one moment a refusal.
-
-    To be forgotten is to refuse, but what was said at that moment was said after it: what was said
-    before is gone.
-    """
-    words = [(at, True, not word) for word, at in said if word is not None]
-    words += [] if gone is None else [(gone, False, True)]
-    return not max(words)[2] if words else None
 
 
 def first_after(connection: sqlite3.Connection, moment_us: int) -> int:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.options import Identity
+from serving import telemetry
+from serving.notes import Dropped
 from serving.sqlite_filing import Filing
 from serving.sqlite_reads import first_after, recall, since, tail, unavailable
 from serving.sqlite_tables import connect
@@ -31,7 +33,6 @@ NOTE_SECONDS = 0.25  # what nobody waits for may wait for so long
 AGAIN_SECONDS = 1.0  # until what stood in the way of emptying the log is looked at again
 MOST_TOGETHER = 1000  # facts of one commit, or a little more
 MOST_WAITING = 50_000  # writes; beyond it the disk is too slow for what comes in
-COMPLAIN_SECONDS = 60.0  # at most one complaint about notes in so long
 
 _log = logging.getLogger("feeds.state")
 
@@ -50,7 +51,7 @@ class _Writer(threading.Thread):
     def __init__(self, filing: Filing) -> None:
         super().__init__(name="feeds-state", daemon=True)
         self.filing = filing
-        self._dropped, self._complained = 0, float("-inf")
+        self._dropped = Dropped()
         self.waiting: queue.SimpleQueue[_Waiting | Shown | Met | None] = queue.SimpleQueue()
         self.start()
 
@@ -66,7 +67,7 @@ class _Writer(threading.Thread):
                 with suppress(sqlite3.Error):
                     self.filing.rollback()
                 answers = [unavailable(error)] * len(calls)
-                self._drop(len(notes), error)
+                self._dropped.add(len(notes), error)
             _tell(calls, answers)
             if self.filing.leftovers:
                 with suppress(sqlite3.Error):  # a reader is in the way: again in a moment
@@ -116,19 +117,9 @@ class _Writer(threading.Thread):
             except Exception as error:
                 if not self.filing.open:
                     raise  # a full disk has taken the calls along
-                self._drop(1, error)
+                self._dropped.add(1, error)
         self.filing.commit()
         return answers
-
-    def _drop(self, count: int, error: Exception) -> None:
-        """Nobody waits for a note: those that cannot be kept are counted, and told now and then."""
-        self._dropped += count
-        now = time.monotonic()
-        if self._dropped and now - self._complained >= COMPLAIN_SECONDS:
-            _log.warning(
-                "notes of what was shown that were not kept: %d (%s)", self._dropped, error
-            )
-            self._dropped, self._complained = 0, now
 
 
 class SqliteState:
@@ -162,6 +153,8 @@ class SqliteState:
         """See State."""
         if not self._closed and self._writer.waiting.qsize() <= MOST_WAITING:
             self._writer.waiting.put(seen)
+        else:
+            telemetry.dropped("notes", 1)
 
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""

@@ -16,7 +16,11 @@ MOST_SHOWN = 200  # feeds of one person that `recall` gives, the newest
 
 
 class StateUnavailable(RuntimeError):
-    """What was to be kept could not be kept; nothing of it was. Ask again later."""
+    """The store cannot be asked or told now. Ask again later."""
+
+
+class ForeignState(StateUnavailable, ValueError):
+    """The store is another home's, or of another version: this program must not use it."""
 
 
 class _Fact(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -190,7 +194,8 @@ class State(Protocol):
         """Keep all of `facts`, in their order, or none; they are kept when this returns.
 
         returns: per fact: is it new? False: an event with this event_id was there before
-        raises:  StateUnavailable: nothing of this call was kept
+        raises:  StateUnavailable: nothing of this call was kept; over a network it may be that all
+                 of it was, and the answer was lost
         """
 
     def note(self, seen: Shown | Met) -> None:
@@ -215,3 +220,14 @@ class State(Protocol):
 
     async def close(self) -> None:
         """Commit what was noted and let go; the store stays."""
+
+
+def newest_word(said: Sequence[tuple[int | None, int | None]], gone_us: int | None) -> bool | None:
+    """The newest word on consent, of (word, said at) per name; at one moment a refusal.
+
+    gone_us: when they were forgotten. That is to refuse, but what was said at that moment was said
+    after it: what was said before is gone.
+    """
+    words = [(at, True, not word) for word, at in said if word is not None and at is not None]
+    words += [] if gone_us is None else [(gone_us, False, True)]
+    return not max(words)[2] if words else None

@@ -131,7 +131,7 @@ def _said(desk: Desk, request: PreferencesRequest) -> list[tuple[str, str]]:
         for place, text in enumerate(getattr(request, field)):
             exact = named(living, text, brand=question.endswith("brand"))
             if exact is None:
-                raise BadRequest(f"{field}.{place}", f"the catalogue has no {text!r}")
+                raise BadRequest(f"{field}.{place}", "the catalogue has none of this name")
             found.append((question, exact))
     return found
 
@@ -141,8 +141,10 @@ async def forget(desk: Desk, request: ForgetRequest) -> dict[str, Any]:
     now = desk.now_us(None)
     links = await _own_links(desk, request, now)
     customer = request.user_id or (links[0].user_id if links else None)
-    devices = [] if customer is None else devices_in(desk.living, customer)
-    wishes = [Forget(at_us=now, visitor_id=device) for device in devices]
+    devices = set() if customer is None else {
+        device for one in desk.together for device in devices_in(one.living, customer)
+    }  # fmt: skip
+    wishes = [Forget(at_us=now, visitor_id=device) for device in sorted(devices)]
     await _keep(desk, [*links, Forget(at_us=now, **_ids(request)), *wishes])
     return {"kept": 1, "notes": [
         "nothing of this person is used from now on, and the next build leaves them out; "
@@ -172,8 +174,9 @@ async def catalogue(desk: Desk, request: CatalogueRequest) -> dict[str, Any]:
 async def _keep(desk: Desk, facts: Sequence[Fact]) -> list[bool]:
     """On disk, and taken in by this worker; the others follow."""
     new = await desk.state.write(facts)
-    with suppress(NoRoom, StateUnavailable):  # what is kept is kept: the worker follows in a moment
-        await desk.living.catch_up(desk.state)
+    for one in desk.together:
+        with suppress(NoRoom, StateUnavailable):  # kept is kept: the worker follows in a moment
+            await one.living.catch_up(desk.state)
     return new
 
 

@@ -6,11 +6,9 @@ so what is said cannot differ from what happens.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from serving import listing, telling
@@ -24,13 +22,13 @@ from serving.api_told import (
     UnlinkRequest,
 )
 from serving.api_words import Endpoint, ProfileRequest, QuestionsRequest, ValidateRequest
-from serving.decisions import Decided, DecisionLog
 from serving.desk import BadRequest, Desk
+from serving.dry import Unwritten, dry
+from serving.faults import faults
 from serving.feed import feed
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
-from serving.state import Event, Fact, Filed, Met, Recalled, Shown, State
 from serving.would import some, would
 
 Work = Callable[[Desk, Any], Awaitable[dict[str, Any]]]
@@ -55,12 +53,12 @@ async def validate(desk: Desk, request: ValidateRequest) -> dict[str, Any]:
     try:
         asked = model.model_validate(request.request)
     except ValidationError as error:
-        return _refused([_fault(dict(one)) for one in error.errors()])
+        return _refused([_fault(one) for one in faults(error)])
     if "explain" in model.model_fields:
         asked = asked.model_copy(update={"explain": True})
-    state = _Unwritten(desk.state)
+    state = Unwritten(desk.state)
     try:
-        answer = await work(_dry(desk, state), asked)
+        answer = await work(dry(desk, state), asked)
     except BadRequest as error:
         return _refused([{"field": error.field, "message": str(error)}])
     found: dict[str, Any] = {"valid": True, "faults": []}
@@ -102,60 +100,3 @@ def _said(answer: Mapping[str, Any]) -> list[str]:
         return [f"{asked['name']!r} would be asked" if asked else "nothing would be asked",
                 answer["why"]]  # fmt: skip
     return [*answer.get("words", [])]
-
-
-def _dry(desk: Desk, state: State) -> Desk:
-    """The same desk with nothing to write on; what is announced for later stays announced."""
-    living = replace(desk.living, births=np.empty(0, np.int64))
-    return replace(
-        desk, living=living, state=state, log=_Unlogged(), random=np.random.default_rng()
-    )
-
-
-class _Unlogged(DecisionLog):
-    """A log that nobody reads."""
-
-    def __init__(self) -> None:
-        self.dropped = 0
-
-    def write(self, decided: Decided) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-
-@dataclass
-class _Unwritten:
-    """A state that says what it knows, and keeps what it is told to itself."""
-
-    state: State
-    facts: list[Fact] = field(default_factory=list)
-
-    async def write(self, facts: Sequence[Fact]) -> list[bool]:
-        """As if all of it were new."""
-        self.facts += facts
-        return [True] * len(facts)
-
-    def note(self, seen: Shown | Met) -> None:
-        """Nothing was shown."""
-
-    async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
-        """What is there."""
-        return await self.state.recall(user_id, visitor_id)
-
-    async def since(self, seq: int, most: int = 1000) -> list[Filed]:
-        """Nothing: a dry run takes nothing in."""
-        del seq, most
-        return []
-
-    async def first_after(self, moment_us: int) -> int:
-        """What is there."""
-        return await self.state.first_after(moment_us)
-
-    async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
-        """What is there."""
-        return await self.state.tail(names, before, most)
-
-    async def close(self) -> None:
-        """The state is not ours."""

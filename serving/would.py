@@ -96,6 +96,8 @@ def _link(link: Link, now: Recalled, desk: Desk) -> str:
 
 def _forget(forget: Forget, now: Recalled) -> str:
     name = f"the customer {forget.user_id}" if forget.user_id else f"the device {forget.visitor_id}"
+    if forget.user_id is None and not (now.events or now.answers or now.visitors):
+        return f"{name} would be forgotten, too"
     gone = f"{_many(len(now.events), 'event')} and {_many(len(now.answers), 'answer')}"
     return (
         f"{name} would be forgotten, with {_many(len(now.visitors), 'linked device')}: {gone} of "

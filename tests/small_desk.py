@@ -84,6 +84,12 @@ def _log() -> list[dict[str, Any]]:
 @cache
 def model() -> Bundle:
     """The shop's model, made once."""
+    return Bundle.open(directory())
+
+
+@cache
+def directory() -> Path:
+    """Where the shop's model lies: version 1, to be copied."""
     shop = SmallShop(Path(mkdtemp()), None)
     sources = {
         "events": shop.file("log.parquet", _log()), "items": shop.file("i.parquet", _items()),
@@ -101,7 +107,7 @@ def model() -> Bundle:
     rankers = {name: fit(name, past, config.training) for name in NAMES}
     recipe = Recipe(config.training, list(NAMES), LADDER)
     bundles.save(shop.home.bundles / "v1", features, config, rankers, recipe, {})
-    return Bundle.open(shop.home.bundles / "v1")
+    return shop.home.bundles / "v1"
 
 
 def changed(bundle: Bundle, **sections: object) -> Bundle:

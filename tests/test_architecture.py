@@ -27,6 +27,8 @@ ONLY_IN = {
     "optuna": {"training/tuning.py"},
     "onnxruntime": {"training/rankers/onnx_model.py"},
     "faiss": {"training/retrieval.py"},
+    "redis": {"serving/redis_state.py", "features/told_in_redis.py"},
+    "prometheus_client": {"serving/telemetry.py"},
 }
 
 

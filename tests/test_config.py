@@ -158,7 +158,15 @@ class TestSignals:
         assert marked.had_signals() == [False, True]
 
 
-def test_keys_that_are_read_but_not_acted_on_are_named(tmp_path):
-    arm = "experiments: [{name: e, arms: {other: {share: 0.1, model: v2}}}]\n"
+@pytest.mark.parametrize("written", ["12", "'12'", "v12"])
+def test_a_model_of_an_arm_has_one_name_however_it_is_written(tmp_path, written):
+    arm = f"experiments: [{{name: e, arms: {{other: {{share: 0.1, model: {written}}}}}}}]\n"
     config = loaded(tmp_path, f"{SMALLEST}{arm}")
-    assert config.not_in_effect() == ["`experiments.0.arms.other.model`"]
+    assert config.experiments[0].arms["other"].model == "v12"
+
+
+@pytest.mark.parametrize("written", ["latest", "v0", "true"])
+def test_a_model_that_is_no_version_is_refused_with_its_line(tmp_path, written):
+    arm = f"experiments: [{{name: e, arms: {{other: {{share: 0.1, model: {written}}}}}}}]\n"
+    with pytest.raises(ConfigError, match=r"arms\.other\.model: .* write a version like v3"):
+        loaded(tmp_path, f"{SMALLEST}{arm}")

@@ -143,7 +143,7 @@ class TestTerms:
     def test_the_lowest_rung_holds_and_model_and_rules_come_from_whoever_says(self):
         everything = [self.LOW, self.LOWER, self.MODEL]
         arms = arms_of(everything, "u1", NOW, "home")
-        assert terms_of(everything, arms) == Treatment("context", "7", "calm")
+        assert terms_of(everything, arms) == Treatment("context", "v7", "calm")
 
     def test_usual_gets_what_everybody_gets(self):
         assert terms_of([PURPOSE], {"purpose": "usual"}) == Treatment(None, None, None)

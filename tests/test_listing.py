@@ -208,7 +208,7 @@ class TestNothingIsLost:
 @pytest.mark.parametrize(
     ("arm", "arms"),
     [({"highest_rung": "context"}, {"test": "other"}), ({"model": "v2"}, {})],
-    ids=["a rung", "a model, which is not in effect yet"],
+    ids=["a rung", "a model that is not here"],
 )
 def test_an_experiment_is_dealt_where_its_arms_are_in_effect(tmp_path, arm, arms):
     test = {"name": "test", "arms": {"other": {"share": 0.5, **arm}, "more": {"share": 0.5}}}

@@ -304,13 +304,6 @@ class TestBefore:
 
 
 class TestCommand:
-    @pytest.mark.parametrize("what", ["fallbacks"])
-    def test_a_report_of_another_kind_is_not_there_yet(self, run, shop, what):
-        shop.config({"events": {"path": "none.csv"}})
-        code, _, err = run("report", what, "-c", shop.base / "feeds.yaml")
-        assert code == 1
-        assert f"there is no `feeds report {what}` yet" in err
-
     def test_a_report_of_no_kind_is_a_wrong_call(self, run):
         code, _, err = run("report", "everything")
         assert code == 2

@@ -179,7 +179,6 @@ def test_a_callers_mistake_leaves_neither_traceback_nor_values_in_the_log(servic
     service.post("/feed", json={"placement": "home", "size": "my-secret-value"})
     time.sleep(0.3)
     log = (trained.home.root / "tmp" / "service.log").read_text()
-    assert "request refused" in log
     assert "my-secret-value" not in log
     assert "Traceback" not in log
 

@@ -190,7 +190,8 @@ class TestTold:
                  Answer(user_id="c0", question="q", answer="roses", answered_us=1)]  # fmt: skip
         assert dry("forget", facts, user_id="c0")["would"] == [
             "the customer c0 would be forgotten, with 1 linked device: 1 event and 1 answer of the "
-            "service would go, and no feed would use what the model knows"
+            "service would go, and no feed would use what the model knows",
+            "the device phone would be forgotten, too",
         ]
 
     def test_catalogue_says_what_was_and_what_would_be(self, dry):

@@ -11,6 +11,7 @@ import pytest
 
 from features.config import Config, load_config
 from features.home import Home
+from serving.keys import Scope
 
 SMALL = """
 training:
@@ -56,3 +57,46 @@ def service(trained: Trained) -> Iterator[httpx.Client]:
         httpx.Client(base_url=url, timeout=10) as client,
     ):
         yield client
+
+
+ORIGIN = "https://shop.example"
+SCOPES: dict[str, list[Scope]] = {
+    "reader": ["read"], "writer": ["write"], "boss": ["admin"], "page": ["read", "write"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A real service that has keys: `keys` by their names in SCOPES."""
+
+    url: str
+    keys: dict[str, str]
+    home: Home
+    path: Path
+
+    def bearer(self, name: str) -> dict[str, str]:
+        """The header for one of the keys."""
+        return {"authorization": f"Bearer {self.keys[name]}"}
+
+    @property
+    def log(self) -> str:
+        """What it has written to its log."""
+        return (self.home.root / "tmp" / "service.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def guarded(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The model of `trained` behind keys, with a state of its own, and with one worker."""
+    from command.demo import free_port, served
+    from serving.keys import add_key
+
+    base = tmp_path_factory.mktemp("guarded")
+    home, path, version = Home(base / ".feeds"), base / "feeds.yaml", trained.home.current()
+    home.bundles.mkdir(parents=True)
+    (home.bundles / str(version)).symlink_to(trained.home.bundles / str(version))
+    home.pointer.write_text(f"{version}\n")
+    path.write_text(f"{trained.path.read_text()}\nservice: {{origins: ['{ORIGIN}']}}\n")
+    keys = {name: add_key(home, name, scopes, page=name == "page")
+            for name, scopes in SCOPES.items()}  # fmt: skip
+    with served(home, free_port(3496), workers=1, config=path) as url:
+        yield Guarded(url, keys, home, path)

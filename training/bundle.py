@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Self
@@ -17,19 +18,23 @@ from features.config import Config, Kind
 from features.declared import Declared, declared_weights
 from features.feature_set import Devices, FeatureSet
 from features.home import Home, write_json
+from features.honoured import HONOURED, honoured
 from features.segments import settled_name
 from features.timelines import Timelines
 from features.training_options import RankerName
 from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, Int64
 from training.catalogue import Catalogue
 from training.evaluation.evidence import Evidence
+from training.leases import MANIFEST, Lease
 from training.policy import Step, Terms
 from training.queries import Standing
 from training.rankers import RANKERS
 from training.rankers.base import Items, Ranker
 from training.recipe import Recipe
+from training.sealing import sealed
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+PROBES = "probes"  # directory of a bundle
 
 
 class NoModel(ValueError):
@@ -47,6 +52,7 @@ class Bundle:
     stages:   (n_persons,) int8, index into STAGES
     declared: what people told us, not yet decayed
     evidence: for whom a more personal feed pays; None: there was too little to tell
+    lease:    keeps the directory from being removed as long as this, or a copy of it, is there
     """
 
     version: str
@@ -64,26 +70,21 @@ class Bundle:
     rankers: dict[RankerName, Ranker]
     ladder: list[Step]
     evidence: Evidence | None = None
+    lease: Lease | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def open(cls, directory: Path) -> Self:
         """Open a bundle that `save` wrote; the directory's name is its version.
 
-        Raises NoModel for anything that is no bundle of this format.
+        Raises NoModel for anything that is no bundle of this format. What is to be served is
+        opened by `training.probes.checked`.
         """
-        try:
-            return cls._read(directory, json.loads((directory / "manifest.json").read_text()))
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            told = str(error) if isinstance(error, NoModel) else f"{type(error).__name__}: {error}"
-            raise NoModel(f"cannot open the bundle {directory}: {told}") from error
+        with _explained(directory):
+            lease = Lease(directory)
+            return replace(cls._read(directory, manifest_of(directory)), lease=lease)
 
     @classmethod
     def _read(cls, directory: Path, manifest: dict[str, Any]) -> Self:
-        if manifest["format_version"] != FORMAT_VERSION:
-            raise NoModel(
-                f"it has format {manifest['format_version']}, this code reads {FORMAT_VERSION}; "
-                "run `feeds train` with this code"
-            )
         stored: dict[RankerName, Any] = {
             name: arrays.load(RANKERS[name], directory / "rankers" / name)
             for name in manifest["rankers"]
@@ -162,6 +163,30 @@ class Bundle:
         return [*alone(name, self.ranker(name)), *rest]
 
 
+def manifest_of(directory: Path) -> dict[str, Any]:
+    """The manifest of a bundle of this format; NoModel says what else it is."""
+    with _explained(directory):
+        found: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        if found["format_version"] != FORMAT_VERSION:
+            raise NoModel(
+                f"cannot open the bundle {directory}: it has format {found['format_version']}, "
+                f"this code reads {FORMAT_VERSION}; run `feeds train` with this code"
+            )
+        return found
+
+
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Whatever a directory that is no bundle of ours raises, as NoModel."""
+    try:
+        yield
+    except NoModel:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise NoModel(f"cannot open the bundle {directory}: {told}") from error
+
+
 def alone(name: RankerName, ranker: Ranker) -> list[Step]:
     """Steps on which one ranker speaks of all it may know of a person."""
     if ranker.knows_strangers:
@@ -182,8 +207,13 @@ def save(
     directory: Path, features: FeatureSet, config: Config, rankers: Mapping[RankerName, Ranker],
     recipe: Recipe, manifest: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Write a bundle as the new directory `directory`; `recipe` is what `rankers` are cooked by."""
-    directory.mkdir(parents=True)
+    """Write a bundle into `directory`; `recipe` is what `rankers` are cooked by.
+
+    What lies there already is sealed with the rest.
+    """
+    from training.probes import probed  # here: probes ask a bundle
+
+    directory.mkdir(parents=True, exist_ok=True)
     arrays.save(Catalogue.of(features, config.shop.currency), directory / "catalogue")
     for name, ranker in rankers.items():
         arrays.save(ranker.stored(), directory / "rankers" / name)
@@ -197,22 +227,23 @@ def save(
     arrays.save(_shared(features), directory / "shared")
     places = np.searchsorted(people, features.devices.rows).astype(np.int32)
     arrays.save(Devices(features.devices.ids, places), directory / "devices")
-    write_json(
-        directory / "manifest.json",
-        {
-            "format_version": FORMAT_VERSION,
-            "code_version": installed_version("purposeful-feeds"),
-            "feature_digest": features.digest,
-            "as_of": features.manifest["as_of"],
-            "as_of_us": features.as_of_us,
-            "config": config.model_dump(mode="json"),
-            "rankers": list(rankers),
-            "ladder": [list(step) for step in recipe.ladder if step[1] in rankers],
-            "recipe": recipe.as_json(),
-            "segments": list(features.manifest["segments"]),
-            **manifest,
-        },
-    )
+    whole = {
+        "format_version": FORMAT_VERSION,
+        "code_version": installed_version("purposeful-feeds"),
+        "feature_digest": features.digest,
+        "as_of": features.manifest["as_of"],
+        "as_of_us": features.as_of_us,
+        "config": config.model_dump(mode="json"),
+        "rankers": list(rankers),
+        "ladder": [list(step) for step in recipe.ladder if step[1] in rankers],
+        "recipe": recipe.as_json(),
+        "segments": list(features.manifest["segments"]),
+        **manifest,
+    }
+    if without := honoured(features.directory):
+        write_json(directory / HONOURED, without)
+    arrays.save(probed(Bundle._read(directory, whole)), directory / PROBES)
+    write_json(directory / MANIFEST, sealed(directory, whole))
 
 
 def _shared(features: FeatureSet) -> IdTable:

@@ -14,8 +14,10 @@ from typing import Any
 from features import drift
 from features.build import SECTIONS
 from features.config import Config
+from features.erasure import what_it_was_like
 from features.feature_set import SCHEMA_VERSION, FeatureSet
 from features.home import Home, Progress, silent
+from features.honoured import covers, honoured
 from features.types import from_us
 from training.bundle import Bundle, NoModel
 from training.evaluation.contest import Check
@@ -60,7 +62,8 @@ def judge(
     """
     champion, checks = _champion(home)
     today = features or newest(home, challenger)
-    checks += [*_fresh(config, challenger, champion, today), *_sound(config, home, today, champion)]
+    checks += [*_fresh(config, home, challenger, champion, today),
+               *_sound(config, home, today, champion)]  # fmt: skip
     if all(check.passed for check in checks):
         checks += measured(World.of(config, today, home), challenger, champion, progress)
     served = None if champion is None else champion.version
@@ -99,14 +102,17 @@ def _champion(home: Home) -> tuple[Bundle | None, list[Check]]:
 
 
 def _fresh(
-    config: Config, challenger: Bundle, champion: Bundle | None, today: FeatureSet
+    config: Config, home: Home, challenger: Bundle, champion: Bundle | None, today: FeatureSet
 ) -> list[Check]:
     """Is the challenger the newest there can be: its data, and the config that made them?"""
     known = f"{challenger.version} knows the log up to {_moment(challenger.as_of_us)}"
     found = []
     if champion is not None:
         told = f"{known}, the champion {champion.version} up to {_moment(champion.as_of_us)}"
-        found.append(Check("newer", challenger.as_of_us >= champion.as_of_us, told))
+        newer = challenger.as_of_us >= champion.as_of_us
+        if not newer and _forgets_more(home, challenger, champion):
+            told, newer = f"{told}, when it still knew who is forgotten by now", True
+        found.append(Check("newer", newer, told))
     told, same = f"{known}, and so does the newest feature set", True
     if challenger.manifest["feature_digest"] != today.digest:
         told, same = f"{known}; the newest feature set goes up to {_moment(today.as_of_us)}", False
@@ -120,6 +126,12 @@ def _fresh(
     if other:
         told = f"{', '.join(f'`{p}`' for p in other)} changed since; train again"
     return [*found, Check("config", not other, told)]
+
+
+def _forgets_more(home: Home, challenger: Bundle, champion: Bundle) -> bool:
+    """Is somebody left out, whose acts may have been the last that the champion knows of?"""
+    ours, theirs = (honoured(home.bundles / one.version) for one in (challenger, champion))
+    return not covers(theirs, ours)
 
 
 def _moment(microseconds: int) -> str:
@@ -147,9 +159,6 @@ def _sound(config: Config, home: Home, today: FeatureSet, champion: Bundle | Non
 
 
 def _manifest(home: Home, champion: Bundle) -> dict[str, Any] | None:
-    """Of the feature set that made the champion, if it is here and this code can read it."""
-    file = home.feature_sets / champion.manifest["feature_digest"][:16] / "manifest.json"
-    if not file.exists():
-        return None
-    found: dict[str, Any] = json.loads(file.read_text())
-    return found if found["schema_version"] == SCHEMA_VERSION else None
+    """Of the feature set that made the champion, or what was kept of it; None: unreadable here."""
+    found = what_it_was_like(home, champion.manifest["feature_digest"])
+    return found if found and found["schema_version"] == SCHEMA_VERSION else None

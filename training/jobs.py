@@ -24,6 +24,7 @@ from training.evaluation.bottom_line import evidence_of
 from training.evaluation.evidence import Evidence
 from training.evaluation.ladder import Gain, choose_ladder, gains_of
 from training.evaluation.online_evidence import online_evidence
+from training.forgetting import record_pending
 from training.judging import describe_feeds, judge_all
 from training.lessons import Blended, learn_blend
 from training.plots import comparison
@@ -105,6 +106,7 @@ def train(
     from training.tracking import Tracker  # here: MLflow takes a second
 
     start = time.perf_counter()
+    record_pending(config, home)
     features = build(config, base, home, as_of=as_of, progress=part_of(progress, 0.0, 0.1))
     forget_fits(home, [features.digest[:16]])
     world = World.of(config, features, home)
@@ -189,9 +191,9 @@ def _saved(
         "gains": [asdict(gain) | {"verdict": gain.verdict} for gain in measured.gains],
     }
     try:
-        bundles.save(scratch, features, config, served.rankers, learned.recipe, about)
         if measured.survey is not None:
             measured.survey.save(scratch)
+        bundles.save(scratch, features, config, served.rankers, learned.recipe, about)
         number = tracker.record(
             scratch,
             params=_params(learned, served, features),

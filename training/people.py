@@ -13,6 +13,15 @@ from training.policy import People
 from training.queries import queries_for
 
 
+def devices_of(bundle: Bundle, customer: str) -> list[str]:
+    """The visitors that the log links with a customer, and with nobody else."""
+    row = int(bundle.persons.indices([f"u:{customer}"])[0])
+    linked = np.flatnonzero(bundle.devices.rows == row) if row >= 0 else np.empty(0, np.int64)
+    names = bundle.devices.ids.texts(linked)
+    alone = bundle.shared.indices(names) < 0
+    return [name.removeprefix("v:") for name, own in zip(names, alone, strict=True) if own]
+
+
 def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int32]) -> People:
     """People at the moment that the shop's clock shows.
 

@@ -53,6 +53,7 @@ class Reason(IntEnum):
     known_segment = 10
     told_us = 11  # no history, but answers
     does_not_pay = 12  # more is known, but the evidence says that it does not pay here
+    degraded = 13  # the service cannot ask its store, so no more than the request may be used
 
 
 @dataclass(frozen=True)

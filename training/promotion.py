@@ -16,15 +16,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from features.config import Config
+from features.experiments import models_of
 from features.feature_set import FeatureSet
 from features.home import Home, Progress, silent, written_beside
 from training.bundle import Bundle, NoModel
+from training.probes import checked
 
 if TYPE_CHECKING:
     from training.gate import Verdict
     from training.tracking import Tracker
 
 ANY = "any"  # champion; no version is called so
+LOCK = "promote.lock"  # whoever moves the pointer or removes a bundle holds it
 
 How = Literal["gate", "retrain", "force", "back", "unjudged", "found"]
 
@@ -67,12 +70,14 @@ class Promotion:
 
     repaired: what pointer and alias disagreed about, if they did
     gone:     versions that were to come back, and why they cannot
+    lacking:  versions that arms of its config name, and why nobody will be in their experiments
     """
 
     version: str
     before: str | None
     repaired: str
     gone: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,24 +102,31 @@ def promote(
     """
     from training.tracking import Tracker
 
-    tracker = Tracker(home, config)
-    with home.locked("promote.lock"):
-        wanted = at_hand(tracker, version).version
-        before, champion = home.current(), tracker.champion()
-        if expected not in (ANY, before):
-            raise Overtaken(
-                f"{wanted} was judged against {expected or 'no champion'}; by now "
-                f"{before or 'nothing'} serves, so the champion changed while judging; run it again"
-            )
-        agreed = before == (None if champion is None else f"v{champion}")
-        repaired = "" if agreed else f"CURRENT named {before}, the alias v{champion}"
-        _record_what_serves(home, before)
-        tracker.set_champion(int(wanted[1:]))
-        with written_beside(home.pointer) as beside:
-            beside.write_text(f"{wanted}\n", encoding="utf-8")
-        if wanted != before:
-            _append(home, wanted, word or Word(), datetime.now(UTC))
-    return Promotion(wanted, before, repaired)
+    with home.locked(LOCK):
+        return _moved(Tracker(home, config), version, word or Word(), expected)
+
+
+def _moved(
+    tracker: Tracker, version: str | None, word: Word, expected: str | None = ANY
+) -> Promotion:
+    """As `promote`, for who holds the lock."""
+    home, bundle = tracker.home, at_hand(tracker, version)
+    wanted, before, champion = bundle.version, home.current(), tracker.champion()
+    if expected not in (ANY, before):
+        raise Overtaken(
+            f"{wanted} was judged against {expected or 'no champion'}; by now "
+            f"{before or 'nothing'} serves, so the champion changed while judging; run it again"
+        )
+    lacking = _arms_at_hand(tracker, bundle)
+    agreed = before == (None if champion is None else f"v{champion}")
+    repaired = "" if agreed else f"CURRENT named {before}, the alias v{champion}"
+    _record_what_serves(home, before)
+    tracker.set_champion(int(wanted[1:]))
+    with written_beside(home.pointer) as beside:
+        beside.write_text(f"{wanted}\n", encoding="utf-8")
+    if wanted != before:
+        _append(home, wanted, word, datetime.now(UTC))
+    return Promotion(wanted, before, repaired, lacking=lacking)
 
 
 def promote_if_it_passes(
@@ -141,15 +153,21 @@ def promote_if_it_passes(
 
 
 def back(config: Config, home: Home) -> Promotion:
-    """Serve again what was served before the champion; versions that are gone are left out."""
+    """Serve again what was served before the champion; versions that are gone are left out.
+
+    Which one that is and the move are one step: two who go back at once go back two steps.
+    """
+    from training.tracking import Tracker
+
     gone: list[str] = []
-    for version in _earlier(home):
-        try:
-            done = promote(config, home, version, Word("back"))
-        except NoModel as error:
-            gone.append(str(error))
-        else:
-            return Promotion(done.version, done.before, done.repaired, tuple(gone))
+    with home.locked(LOCK):
+        for version in _earlier(home):
+            try:
+                done = _moved(Tracker(home, config), version, Word("back"))
+            except NoModel as error:
+                gone.append(str(error))
+            else:
+                return replace(done, gone=tuple(gone))
     told = "; ".join(["the record knows no champion before this one", *gone])
     raise NoModel(f"cannot go back: {told}. Name a version: feeds promote VERSION")
 
@@ -172,7 +190,7 @@ def withdrawn(home: Home) -> set[str]:
 def at_hand(tracker: Tracker, version: str | None) -> Bundle:
     """The bundle of a registered version (None: the newest), fetched when it is not here.
 
-    Raises NoModel; what cannot be opened must not be served.
+    Raises NoModel; what cannot be opened or fails its checks must not be served.
     """
     numbers = tracker.versions()
     wanted = _number(version) if version else (numbers[-1] if numbers else None)
@@ -183,7 +201,18 @@ def at_hand(tracker: Tracker, version: str | None) -> Bundle:
     if not target.exists():
         tracker.home.bundles.mkdir(parents=True, exist_ok=True)
         tracker.fetch(wanted, target)
-    return Bundle.open(target)
+    return checked(target)
+
+
+def _arms_at_hand(tracker: Tracker, bundle: Bundle) -> tuple[str, ...]:
+    """Fetch what arms of its experiments name, for workers fetch nothing; what cannot be had."""
+    lacking = []
+    for version in models_of(bundle.config.experiments, datetime.now(UTC)):
+        try:
+            at_hand(tracker, version)
+        except NoModel as error:
+            lacking.append(f"nobody is in the experiments on {version}: {error}")
+    return tuple(lacking)
 
 
 def _number(version: str) -> int | None:

@@ -8,7 +8,7 @@ change. Until the very last step the champion serves on, whatever goes wrong bef
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from features.config import Config
 from features.feature_set import FeatureSet
 from features.home import Busy, Home, Progress, part_of, silent
 from training.bundle import Bundle, NoModel, bundle_versions
+from training.forgetting import Settled, record_pending, settle
 from training.jobs import Trained, train
 from training.promotion import Judged, Word, promote_if_it_passes, withdrawn
 from training.recipe import FLOOR
@@ -31,6 +32,7 @@ class Retrained:
     judged:   None where the champion was made from today's data by today's config, or what was
               made from them is withdrawn
     withdrawn: the version that would serve, had nobody withdrawn it
+    settled:  what became of the proofs of the forgotten
     """
 
     features: FeatureSet
@@ -38,6 +40,7 @@ class Retrained:
     trained: Trained | None
     judged: Judged | None
     withdrawn: str | None = None
+    settled: Settled = field(default_factory=Settled)
 
     @property
     def refused(self) -> bool:
@@ -68,7 +71,9 @@ def retrain(config: Config, base: Path, home: Home, progress: Progress = silent)
     """
     try:
         with home.locked("retrain.lock", wait=False):
-            return _retrain(config, base, home, progress)
+            record_pending(config, home)
+            done = _retrain(config, base, home, progress)
+            return replace(done, settled=settle(config, home))
     except Busy:
         raise Busy(f"another `feeds retrain` runs on {home.root}; this one did nothing") from None
 

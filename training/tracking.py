@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -144,6 +147,16 @@ class Tracker:
             return None
         return int(found.version)
 
+    def aliases(self) -> dict[int, list[str]]:
+        """The aliases of every version that has one."""
+        client, found = self.connect(), dict[int, list[str]]()
+        with suppress(MlflowException):  # no model is registered
+            for name, version in client.get_registered_model(
+                self.config.tracking.model_name
+            ).aliases.items():
+                found.setdefault(int(version), []).append(name)
+        return found
+
     def versions(self) -> Sequence[int]:
         """All registered versions, oldest first."""
         client = self.connect()
@@ -164,6 +177,42 @@ class Tracker:
                     f"{error}"
                 ) from error
             bundle.rename(target)
+
+    def fetch_parts(self, version: int, parts: Sequence[str], target: Path) -> None:
+        """Download these files and directories of a version's bundle, as far as they are there."""
+        client = self.connect()
+        name = self.config.tracking.model_name
+        with suppress(MlflowException, OSError, ValueError):
+            source = str(client.get_model_version(name, str(version)).source)
+            model = client.get_logged_model(source.removeprefix("models:/"))
+            (bundle,) = client.list_logged_model_artifacts(model.model_id, "artifacts")
+            for part in parts:
+                with suppress(MlflowException, OSError):
+                    mlflow.artifacts.download_artifacts(
+                        f"{model.artifact_location}/{bundle.path}/{part}", dst_path=str(target)
+                    )
+
+    def remove(self, version: int) -> None:
+        """Take a version and its bundle out of MLflow, and the files of its run; metrics stay.
+
+        Files below the home are deleted for good; those of a server go when it collects its garbage
+        (`mlflow gc`). The version goes last: what was cut off is done again.
+        """
+        client, name = self.connect(), self.config.tracking.model_name
+        found = client.get_model_version(name, str(version))
+        self._delete_files(client.get_run(str(found.run_id)).info.artifact_uri)
+        with suppress(MlflowException):  # it is gone: this was cut off before
+            model = client.get_logged_model(str(found.source).removeprefix("models:/"))
+            self._delete_files(model.artifact_location)
+            client.delete_logged_model(model.model_id)
+        client.delete_model_version(name, str(version))
+
+    def _delete_files(self, uri: str) -> None:
+        """Those below the home only, and the directory around them."""
+        directory = Path(url2pathname(urlparse(uri).path)).parent
+        ours = (self.home.root / "artifacts").resolve()
+        if ours in directory.parents and directory.exists():
+            shutil.rmtree(directory)
 
 
 def _open_run() -> Any:
