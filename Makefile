@@ -9,7 +9,7 @@ DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
 .PHONY: demo bento snippet notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
 	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
-	bench-serving bench-freshness bench-replay bench-hosts bench-swaps bench-hostile clean
+	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-hostile clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -70,6 +70,9 @@ bench-freshness: .venv/installed ## from an acknowledged event to the other work
 
 bench-swaps: .venv/installed ## 20 swaps under load: failures, mixed answers, p99; and three bundles that must be refused
 	$(BIN)/python -m benchmarks.operations.swaps $(SWAPS)
+
+bench-proxy: .venv/installed ## two services behind nginx, one of them killed or hanging: who notices
+	$(BIN)/python -m benchmarks.operations.proxy $(PROXY)
 
 bench-hostile: .venv/installed-for-tests ## 10,000 hostile requests, 100 MB in chunks, bodies that never end, Schemathesis: no 5xx, no trace
 	$(BIN)/python -m benchmarks.operations.hostile $(HOSTILE)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
+import signal
 import time
 from collections import deque
 from contextlib import suppress
@@ -22,6 +25,8 @@ BEAT_SECONDS = 1.0
 STALL_SECONDS = 0.1  # between two looks at whether the event loop is in time
 STALL_MEMORY = 30  # beats for which the longest stall is remembered: longer than between scrapes
 AWAY_SECONDS = 3.0  # without a word from the store, whom a worker asks ten times a second
+SUPERVISOR = os.getppid()  # as early as may be: it may be killed while a worker starts
+_log = logging.getLogger("feeds.health")
 UNCOUNTED = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
@@ -91,9 +96,17 @@ def nothing_to_serve(holder: Holder) -> str:
 
 
 async def beat(holder: Holder) -> None:
-    """Show once a second how the worker is; until it is cancelled."""
+    """Show once a second how the worker is; until it is cancelled.
+
+    A worker whose supervisor was killed ends, too: it would hold the port, and whoever starts the
+    service anew could not listen there.
+    """
     stalls: deque[float] = deque([0.0], maxlen=STALL_MEMORY)
     while True:
+        if os.getppid() != SUPERVISOR:
+            _log.error("the process that watched this worker is gone: it ends; start it anew")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         telemetry.stands(standing(holder, max(stalls)))
         stalls.append(await _stall())
 

@@ -115,6 +115,10 @@ class TestWhoOwnsAnEvent:
         found = told(facts, recall(visitor="phone"))
         assert (found.customer, found.unlinked) == ("ann", False)
 
+    def test_of_several_unlinks_the_last_by_its_own_time_counts(self, told):
+        facts = [link("phone", "ann", at=at, linked=on) for at, on in ((1, 1), (5, 0), (2, 0))]
+        assert told([*facts, link("phone", "ann", at=4)], recall(visitor="phone")).customer is None
+
     def test_who_is_linked_again_is_known_again(self, told):
         facts = [link("phone", "ann", at=at, linked=at != 2) for at in (1, 2, 3)]
         assert told(facts, recall(visitor="phone")).customer == "ann"
@@ -232,6 +236,10 @@ class TestConsent:
 
     def test_a_word_that_comes_late_does_not_undo_a_newer_one(self, told):
         said = [Consent(personalise=at != 2, at_us=at, user_id="ann") for at in (3, 2)]
+        assert told(said, recall(user="ann")).consent is True
+
+    def test_of_two_words_of_one_name_and_moment_the_later_told_counts(self, told):
+        said = [Consent(personalise=word, at_us=2, user_id="ann") for word in (False, True)]
         assert told(said, recall(user="ann")).consent is True
 
     def test_where_nothing_was_said_the_state_knows_nothing(self, told):

@@ -194,8 +194,9 @@ async def _cost(state: State, asks: int) -> dict[str, Any]:
 
     async def sender(number: int) -> None:
         for n in range(asks // 64):
-            await state.write([Event(item_id=f"i{n}", event_type="view", occurred_us=n,
-                                     visitor_id=f"v{number}", event_id=f"{number}-{n}")])  # fmt: skip
+            one = Event(item_id=f"i{n}", event_type="view", occurred_us=n,
+                        visitor_id=f"v{number}", event_id=f"{number}-{n}")  # fmt: skip
+            await state.write([one])
 
     began = time.perf_counter()
     await asyncio.gather(*map(sender, range(64)))

@@ -59,7 +59,7 @@ def one_round(fault: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as running:
         servers = [running.enter_context(serving(home)) for home in homes(Path(scratch))]
         url = running.enter_context(nginx(servers, Path(scratch)))
-        with under_load(url, {feeds: 2, events: 2}) as tally:
+        with under_load(url, {feeds: 2, events(1, fault): 2}) as tally:
             time.sleep(BEFORE)
             when = time.perf_counter()
             with failing(servers[1], fault):
