@@ -62,12 +62,12 @@ def row(fact: Fact | Shown, key: bytes) -> Row:
             return ["event", _json(fact), _us(fact.occurred_us), *ids]
         case Link():
             known = [*_name(key, "v:", fact.visitor_id), *_name(key, "u:", fact.user_id)]
-            return ["link", *known, _us(fact.at_us), fact.linked]
+            return ["link", *known, _us(fact.at_us), bool(fact.linked)]
         case Answer():
             told = (fact.question, fact.answer, _us(fact.answered_us))
             return ["answer", _json(told), *whose(fact)]
         case Consent():
-            return ["consent", *whose(fact), fact.personalise, _us(fact.at_us)]
+            return ["consent", *whose(fact), bool(fact.personalise), _us(fact.at_us)]
         case ItemChange():
             return ["change", _json(fact), _us(fact.at_us)]
         case Forget():

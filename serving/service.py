@@ -55,9 +55,10 @@ from serving.similar import similar
 from serving.state import StateUnavailable
 from serving.validating import validate
 
-# environment: where the bundles lie, whose rules are followed, how many answer, and may anybody
-# ask as long as there is no key?
-HOME, CONFIG, WORKERS, OPEN = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS", "FEEDS_OPEN"
+# environment: where the bundles lie, whose rules are followed, how many answer, what the names of
+# this host's workers begin with, and may anybody ask as long as there is no key?
+HOME, CONFIG, WORKERS = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS"
+HOST, OPEN = "FEEDS_HOST", "FEEDS_OPEN"
 _log = logging.getLogger("feeds.service")
 Asked = TypeVar("Asked", bound=Request)
 
@@ -197,7 +198,7 @@ class Feeds:
 
 
 def _worker() -> str:
-    return f"w{bentoml.server_context.worker_index or 1}"
+    return f"{os.environ.get(HOST, '')}w{bentoml.server_context.worker_index or 1}"
 
 
 def _home() -> Home:

@@ -140,16 +140,25 @@ async def forget(desk: Desk, request: ForgetRequest) -> dict[str, Any]:
     """Forget a person; the next feed treats them as unknown, without consent."""
     now = desk.now_us(None)
     links = await _own_links(desk, request, now)
-    customer = request.user_id or (links[0].user_id if links else None)
-    devices = set() if customer is None else {
-        device for one in desk.together for device in devices_in(one.living, customer)
-    }  # fmt: skip
-    wishes = [Forget(at_us=now, visitor_id=device) for device in sorted(devices)]
+    wishes = [Forget(at_us=now, visitor_id=one) for one in await _devices(desk, request, links)]
     await _keep(desk, [*links, Forget(at_us=now, **_ids(request)), *wishes])
     return {"kept": 1, "notes": [
         "nothing of this person is used from now on, and the next build leaves them out; "
         "`feeds retrain` makes a model that never knew them",
     ]}  # fmt: skip
+
+
+async def _devices(desk: Desk, person: Person, links: Sequence[Link]) -> list[str]:
+    """What the models' logs link with this person, unless it is another's by now."""
+    said = links[0].user_id if links else None
+    customer = person.user_id or said
+    if customer is None:
+        customer = (await desk.state.recall(None, person.visitor_id)).customer
+    if customer is None:
+        return []
+    found = {device for one in desk.together for device in devices_in(one.living, customer)}
+    owners = {one: (await desk.state.recall(None, one)).customer for one in sorted(found)}
+    return [one for one, owner in owners.items() if owner in (None, customer)]
 
 
 async def catalogue(desk: Desk, request: CatalogueRequest) -> dict[str, Any]:
