@@ -9,12 +9,12 @@ DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
 .PHONY: demo bento snippet notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
 	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
-	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-hostile clean
+	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-faults bench-hostile bench-soak clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
 
-test: .venv/installed-for-tests ## all tests, real servers included
+test: .venv/installed-for-tests ## all tests, real servers included; those whose program is missing skip (README.md), -rs says why
 	$(BIN)/python -m pytest
 
 test-notebooks: .venv/installed-for-tests $(DEMO) ## executes every notebook
@@ -74,8 +74,14 @@ bench-swaps: .venv/installed ## 20 swaps under load: failures, mixed answers, p9
 bench-proxy: .venv/installed ## two services behind nginx, one of them killed or hanging: who notices
 	$(BIN)/python -m benchmarks.operations.proxy $(PROXY)
 
+bench-faults: .venv/installed-for-tests ## kill -9 of workers, in commits, of the master; a full disk (as root): what was lost
+	$(BIN)/python -m benchmarks.operations.faults $(FAULTS)
+
 bench-hostile: .venv/installed-for-tests ## 10,000 hostile requests, 100 MB in chunks, bodies that never end, Schemathesis: no 5xx, no trace
 	$(BIN)/python -m benchmarks.operations.hostile $(HOSTILE)
+
+bench-soak: .venv/installed ## half an hour at half load: is the memory flat
+	$(BIN)/python -m benchmarks.operations.soak $(SOAK)
 
 bench-hosts: .venv/installed-for-tests ## two hosts and one Redis: what crosses, one cut off, Redis killed, what it costs; needs redis-server
 	$(BIN)/python -m benchmarks.operations.hosts $(HOSTS)

@@ -286,7 +286,7 @@ def serve(
     """Serve the promoted model until stopped; follows every later `feeds promote`."""
     from command import show
     from command.demo import free_port, serve_command
-    from command.keys import may_listen
+    from command.keys import open_to
 
     _, _, place = _shop(config, home)
     if place.current() is None:
@@ -294,7 +294,7 @@ def serve(
     if free_port(port) != port:
         raise ValueError(f"port {port} is taken; choose another with --port")
     command, environment = serve_command(place, port, workers, config, host)
-    environment["FEEDS_OPEN"] = str(int(may_listen(place, host, is_open=is_open)))
+    environment["FEEDS_OPEN"] = open_to(place, host, is_open=is_open)
     show.console.print(f"feeds: POST http://{host}:{port}/feed, API docs: http://{host}:{port}/")
     os.execve(command[0], command, environment)
 

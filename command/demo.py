@@ -57,9 +57,9 @@ def serve_command(
         **os.environ,
         "FEEDS_HOME": str(home.root.resolve()),
         "FEEDS_WORKERS": str(workers),
-        "FEEDS_OPEN": "1" if host == "127.0.0.1" else "0",
+        "FEEDS_OPEN": "here" if host == "127.0.0.1" else "0",
         **({"FEEDS_CONFIG": str(config.resolve())} if config else {}),
-        "BENTOML_HOME": str((home.root / "bentoml").resolve()),
+        "BENTOML_HOME": str((home.root / "bentoml" / os.environ.get("FEEDS_HOST", "")).resolve()),
         "BENTOML_DO_NOT_TRACK": "1",
         "OMP_NUM_THREADS": "1",  # workers are processes; threads inside them fight for the cores
         "OPENBLAS_NUM_THREADS": "1",

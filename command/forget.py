@@ -16,6 +16,7 @@ from command import show
 from features.config import Config
 from features.erasure import Proof, proofs
 from features.home import Home
+from features.stores import store_of
 from serving.state import Forget, Recalled, State, StateUnavailable
 from serving.states import state_of
 from training.bundle import Bundle, NoModel, bundle_versions
@@ -44,7 +45,7 @@ def forget(config: Config, home: Home, user_id: str | None, visitors: Sequence[s
     except StateUnavailable as error:
         raise ValueError(f"nobody was forgotten: {error}") from None
     proof = record(config, home, blocked.names, blocked.at_us, blocked.found)
-    show.console.print(_done(proof))
+    show.console.print(_done(proof, store_of(home, config.service.state_url)))
     for device in blocked.others:
         show.console.print(f"left alone: the device {device} is another customer's by now",
                            style="yellow", markup=False)  # fmt: skip
@@ -173,12 +174,15 @@ def _counted(found: Sequence[Recalled]) -> list[str]:
     return [f"of these {count} {what}" for what, count in counts.items() if count]
 
 
-def _done(proof: Proof) -> Table:
-    """What was done, and what remains."""
+def _done(proof: Proof, store: str) -> Table:
+    """What was done, and what remains. store: in words, where the wish was written."""
     table = Table(title="Forgotten", title_justify="left", box=SIMPLE_HEAD)
     for heading in ("what", "how it stands"):
         table.add_column(heading, overflow="fold")
-    table.add_row("running services", "refuse this person from the next request on")
+    table.add_row(
+        "running services",
+        f"with their state in {store}: refuse this person from the next request on",
+    )
     for one in proof.erased:
         table.add_row(one, "erased")
     remain = [("models", proof.versions), ("feature sets", proof.feature_sets)]

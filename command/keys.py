@@ -83,26 +83,28 @@ def revoke(
     left = revoke_key(_home(config, home), name)
     console.print(f"{name} is revoked; keys that are left: {left}")
     if not left:
-        console.print("without any key a service on 127.0.0.1 answers everybody there, and one on "
-                      "another address nobody", style="yellow")  # fmt: skip
+        console.print("without any key nobody may ask; to do without keys again, remove "
+                      "keys.json and start the service anew", style="yellow")  # fmt: skip
 
 
-def may_listen(home: Home, host: str, *, is_open: bool) -> bool:
-    """May a service on `host` answer whoever comes, as long as there is no key?
+def open_to(home: Home, host: str, *, is_open: bool) -> str:
+    """Whom a service on `host` answers as long as there is no key, as FEEDS_OPEN has it.
 
-    Raises ValueError where it would have no key, would be reached from other machines, and nobody
-    said `--open`.
+    "1": whoever comes; "here": programs of this machine; "0": nobody. Raises ValueError where it
+    would have no key, would be reached from other machines, and nobody said `--open`.
     """
     from serving.keys import keys_file, read_keys
 
-    if is_open or _is_this_machine(host):
-        return True
+    if is_open:
+        return "1"
+    if _is_this_machine(host):
+        return "here"
     if not read_keys(keys_file(home)):
         raise ValueError(
             f"without a key whoever reaches {host} could ask and tell anything; make one with "
             "`feeds keys add NAME --scope read`, or say --open if that is meant"
         )
-    return False
+    return "0"
 
 
 def _is_this_machine(host: str) -> bool:

@@ -298,11 +298,11 @@ class Config(Section):
         return self.model_copy(update={"training": training})
 
     def digest(self, *sections: str) -> str:
-        """SHA-256 over the named sections (all, if none is named), defaults included.
+        """SHA-256 over the named sections (all but `service`, if none is named), with defaults.
 
         Signals count in their order: arrays name them by it.
         """
-        part = self.model_dump(mode="json", include=set(sections) or None)
+        part = self.model_dump(mode="json", include=set(sections) or None, exclude={"service"})
         return hashlib.sha256(json.dumps(part).encode()).hexdigest()
 
 

@@ -132,6 +132,11 @@ def proofs(home: Home) -> list[Proof]:
     return sorted(found, key=lambda one: (one.recorded_at, one.pseudonyms))
 
 
+def intermediate(home: Home) -> list[Path]:
+    """Scratch of commands that run or were killed; nothing says from which log it was made."""
+    return sorted(file for file in home.scratch().iterdir() if file.suffix != ".log")
+
+
 def write_proof(home: Home, proof: Proof) -> Path:
     """Keep a proof record under the first of its pseudonyms."""
     target = home.proofs / f"{proof.pseudonyms[0]}.json"
@@ -186,9 +191,9 @@ def _clear_leftovers(home: Home) -> None:
             for file in place.glob(".*")]  # fmt: skip
     half += home.root.glob(f".{home.rejects.name}.*")
     limit = time.time() - LEFT_SECONDS
-    for file in home.scratch().iterdir():
+    for file in intermediate(home):
         with suppress(FileNotFoundError):  # another command has just finished with it
-            if file.suffix != ".log" and file.stat().st_mtime < limit:
+            if file.stat().st_mtime < limit:
                 half.append(file)
     for one in half:
         if one.is_dir():

@@ -81,6 +81,11 @@ class Home:
         return self.root / "state.db"
 
     @property
+    def store(self) -> Path:
+        """Which store the service of this home uses; see features/stores.py."""
+        return self.root / "store.json"
+
+    @property
     def decisions(self) -> Path:
         """What the service answered: files of JSON lines, per worker."""
         return self.root / "decisions"

@@ -26,6 +26,16 @@ def parsed(url: str) -> tuple[str, str]:
     return parts._replace(query=urlencode(told)).geturl(), f"{prefix}:"
 
 
+def without_secrets(url: str) -> str:
+    """Which store this is, in the same words however the address is written; says no password."""
+    parts, prefix = urlsplit(url), parsed(url)[1]
+    told = dict(parse_qsl(parts.query))
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}?db={told.get('db', '0')}, keys {prefix}*"
+    number = told.get("db") or parts.path.strip("/") or "0"
+    return f"redis://{parts.hostname or 'localhost'}:{parts.port or 6379}/{number}, keys {prefix}*"
+
+
 def stamp(key: bytes) -> str:
     """What tells the stores of two homes apart, and of two versions; says nothing of the key."""
     return f"{VERSION} {pseudonym(key, 'stamp')}"

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from features import contract
 from features.config import Config, ConfigError
 from features.home import Home
+from features.stores import require_store
 
 ROWS = 100_000  # rows of a batch
 Rows = Iterator[Sequence[Sequence[Any]]]  # batches of rows
@@ -43,7 +44,8 @@ class Told(Protocol):
 def told(config: Config, home: Home) -> Iterator[Told | None]:
     """The records of the state that the service of this home uses; None: there are none yet.
 
-    Raises ConfigError for one that cannot be read now: it says who was forgotten.
+    Raises ConfigError for one that cannot be read now, for it says who was forgotten, and for
+    another one than the service uses.
     """
     found = _open(config, home)
     try:
@@ -54,7 +56,9 @@ def told(config: Config, home: Home) -> Iterator[Told | None]:
 
 
 def _open(config: Config, home: Home) -> Told | None:
-    if url := config.service.state_url:
+    url = config.service.state_url
+    require_store(home, url)
+    if url:
         try:
             from features.told_in_redis import InRedis
         except ImportError as error:

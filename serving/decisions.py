@@ -21,6 +21,7 @@ FLUSH_SECONDS = 1.0
 MOST_BYTES = 64 * 2**20  # of a file; then the next one begins
 MOST_WAITING = 100_000  # lines; more means that the disk does not answer
 COMPLAIN_SECONDS = 60.0
+GONE_SECONDS = 2 * 3600.0  # who lives begins a new file every hour
 _log = logging.getLogger("feeds.decisions")
 
 
@@ -29,7 +30,8 @@ class DecisionLog:
 
     worker: no two processes that live may have the same name. What is written is on the disk
     within a second; a process that is killed loses that second. `dropped` counts lines that the
-    disk did not take.
+    disk did not take. At the start it finishes what the dead left: the one before it of the same
+    name, and, where hosts share the directory, whoever has not written for GONE_SECONDS.
     """
 
     def __init__(
@@ -47,8 +49,7 @@ class DecisionLog:
         self._told, self._complained = 0, -COMPLAIN_SECONDS
         self._closing = threading.Event()
         directory.mkdir(parents=True, exist_ok=True)
-        for left in directory.glob(f"*-{worker}.jsonl{OPEN}"):  # by one of this name that died
-            left.rename(left.with_suffix(""))
+        self._finish_what_the_dead_left()
         self._thread = threading.Thread(target=self._run, name="feeds-decisions", daemon=True)
         self._thread.start()
 
@@ -64,6 +65,14 @@ class DecisionLog:
         """Write what is left and finish the file; waits for the disk."""
         self._closing.set()
         self._thread.join()
+
+    def _finish_what_the_dead_left(self) -> None:
+        for left in self.directory.glob(f"*.jsonl{OPEN}"):
+            writer = left.name.partition("-")[2]  # the start of a file has no "-"
+            with suppress(FileNotFoundError):  # another has just finished it
+                idle = time.time() - left.stat().st_mtime
+                if writer == f"{self.worker}.jsonl{OPEN}" or idle > GONE_SECONDS:
+                    left.rename(left.with_suffix(""))
 
     def _run(self) -> None:
         while not self._closing.wait(self._flush_seconds):

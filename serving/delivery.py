@@ -87,6 +87,10 @@ class Holder:
         if self.state is not None:
             await self.state.close()
 
+    def remember(self, request: FeedRequest) -> None:
+        """The next model is warmed with this request; whose it was is not kept."""
+        self.recent.append(request.model_copy(update={"user_id": None, "visitor_id": None}))
+
     async def refresh(self) -> None:
         """Serve what the pointer names, and what its arms name beside it.
 
@@ -185,7 +189,7 @@ class Holder:
         """A desk for this bundle, made off the event loop: the old one goes on answering."""
         key = salt(self.home.salt)
         if self.state is None:
-            self.state = state_of(self.home, bundle.config, self.config)
+            self.state = state_of(self.home, bundle.config, self.config, serves=True)
         if self.log is None:
             self.log = DecisionLog(self.home.decisions, self.worker)
         state, log = self.state, self.log
@@ -201,6 +205,8 @@ class Holder:
 
     def _replace(self, old: Desk, new: Desk) -> None:
         """Put a desk of the same version where `old` is, unless that is gone meanwhile."""
+        old.introduce()
+        asyncio.get_running_loop().call_later(LEAVING_SECONDS, old.introduce)
         if self.desk is old:
             for other in old.others.values():
                 new.join(other)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -30,10 +32,14 @@ KEYS_SECONDS = 1.0  # between two looks at the file of keys
 ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/healthz"})
 PAGES = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
 ASSETS = "/static_content/"  # of the page at /
+PROXIED = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-forwarded-for", b"x-forwarded-host",
+                     b"x-forwarded-proto"})  # fmt: skip
 _QUIET_PAGE = (  # BentoML's page of the API would call Google
     b"content-security-policy",
     b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
 )
+OF_A_PAGE = "page:"  # before an event_id that a page has made
+_IMPRESSION = re.compile(r"[0-9a-f]{24}\.[0-9]{1,7}")  # <decision_id>.<position>
 _log = logging.getLogger("feeds.guard")
 _asks: ContextVar[Key | None] = ContextVar("feeds_key", default=None)
 
@@ -75,6 +81,20 @@ def page_speaks_for_a_customer(request: object) -> str | None:
         if event.user_id is not None:
             return f"events.{place}.user_id"
     return None
+
+
+def of_the_page(request: object) -> None:
+    """Give the event_ids that came with a page's key a namespace of their own, in place.
+
+    Whoever opens the page has that key: it must not be able to use up the name of an order before
+    the shop's server tells of it. An impression keeps its name, which `features.served` knows.
+    """
+    key = _asks.get()
+    if key is None or not key.page:
+        return
+    for event in getattr(request, "events", ()):
+        if event.event_id is not None and not _IMPRESSION.fullmatch(event.event_id):
+            event.event_id = OF_A_PAGE + event.event_id
 
 
 class Guard:
@@ -153,6 +173,8 @@ class Guard:
         Raises Refused.
         """
         if self.keyring.open:
+            if self.keyring.only_here and not _from_here(scope, headers):
+                raise Refused(*_NOT_HERE)
             return None
         token, in_url = _token(headers), False
         if token is None and b"key=" in scope["query_string"]:
@@ -214,13 +236,20 @@ def _place(scope: Scope) -> str | None:
     raise Refused("other", 404, "there is nothing here; GET /docs.json says what there is")
 
 
+def _from_here(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
+    """Does a program of this machine ask, and for nobody else? A proxy says for whom."""
+    if not PROXIED.isdisjoint(headers) or not scope["client"]:
+        return False
+    try:
+        return ip_address(scope["client"][0]).is_loopback
+    except ValueError:
+        return False
+
+
 def _token(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """What the headers have for a key."""
-    told = headers.get(b"authorization")
-    if told is None:
-        return headers.get(b"x-api-key")
-    scheme, _, token = told.partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else b"of another scheme"
+    """What the headers have for a key; another scheme is a matter of what stands in front."""
+    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key")
 
 
 def _token_in_url(query: bytes) -> bytes | None:
@@ -273,6 +302,10 @@ def _quiet(send: Send) -> Send:
 _CLOSE = {"connection": "close"}  # what comes after is not read
 _ASK_BEARER = {"www-authenticate": "Bearer"}
 _MISSING = ("key", 401, "send a key: `authorization: Bearer fk_…`", _ASK_BEARER)
+_NOT_HERE = (
+    "key", 401, "without keys only programs of the service's own machine may ask, and through no "
+    "proxy; make a key with `feeds keys add`", _ASK_BEARER,
+)  # fmt: skip
 _UNKNOWN = ("key", 401, "this key is not valid here, or no longer; ask for another", _ASK_BEARER)
 _IN_URL = (
     "key", 403, "a secret key does not belong in a URL: logs keep it. Send it as `authorization: "

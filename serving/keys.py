@@ -31,7 +31,10 @@ OF_A_PAGE = frozenset({"feed", "sort", "similar", "questions", "events", "prefer
 PREFIX = "fk_"
 _TOKEN_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_UNREAD: tuple[int, ...] = (-1,)  # the stamp of a file that nobody has looked at
+# stamps of no file: nobody has looked yet, the last look failed, there is none
+_UNREAD: tuple[int, ...] = (-1,)
+_FAILED: tuple[int, ...] = (-2,)
+_NO_FILE: tuple[int, ...] = ()
 _log = logging.getLogger("feeds.keys")
 
 
@@ -136,15 +139,19 @@ def revoke_key(home: Home, name: str) -> int:
 class Keyring:
     """The keys that hold now, in one worker; `refresh` follows the file.
 
-    open: there is no key, and `no_keys_is_open`: whoever reaches the service may ask. A file that
-    cannot be read is not that: then the keys stay that held, at the start none.
+    open:      there never was a file, and `no_keys_is_open`: whoever reaches the service may ask.
+               A file without a key in it is not that, nor one that went away: then nobody may
+               ask; nor one that cannot be read: then the keys stay that held, at the start none
+    only_here: if it is open, then to programs of this machine alone
     """
 
-    def __init__(self, path: Path, *, no_keys_is_open: bool = False) -> None:
-        self.path, self.no_keys_is_open = path, no_keys_is_open
+    def __init__(
+        self, path: Path, *, no_keys_is_open: bool = False, only_here: bool = False
+    ) -> None:
+        self.path, self.no_keys_is_open, self.only_here = path, no_keys_is_open, only_here
         self.open = False
         self._keys: list[tuple[bytes, Key]] = []
-        self._stamp = _UNREAD
+        self._stamp, self._trouble = _UNREAD, ""
         self.refresh()
 
     def refresh(self) -> None:
@@ -153,15 +160,18 @@ class Keyring:
             stamp = _stamp(self.path)
             if stamp == self._stamp:
                 return
-            self._stamp = stamp
             keys = read_keys(self.path)
-        except (ValueError, OSError) as error:
-            _log.error("the keys stay as they were: %s", error)
+        except (ValueError, OSError) as error:  # tried again every time, and told once
+            if str(error) != self._trouble:
+                _log.error("the keys stay as they were: %s", error)
+            self._stamp, self._trouble = _FAILED, str(error)
             return
         self._keys = [(bytes.fromhex(one.digest), one) for one in keys]
-        self.open = not keys and self.no_keys_is_open
+        self.open = self.no_keys_is_open and stamp == _NO_FILE and self._stamp == _UNREAD
+        self._stamp, self._trouble = stamp, ""
         if self.open:
-            _log.warning("no keys: anyone who reaches this port may ask; see `feeds keys add`")
+            who = "on this machine" if self.only_here else "who reaches this port"
+            _log.warning("no keys: anyone %s may ask; see `feeds keys add`", who)
         elif not keys:
             _log.error("no keys, so nobody may ask; make one with `feeds keys add`")
 
@@ -199,9 +209,9 @@ def _digest(token: str) -> bytes:
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Another one whenever the file is another; () where there is none."""
+    """Another one whenever the file is another; _NO_FILE where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:
-        return ()
+        return _NO_FILE
     return found.st_ctime_ns, found.st_size, found.st_ino

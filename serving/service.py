@@ -46,7 +46,7 @@ from serving.api_words import (
 from serving.delivery import Holder
 from serving.desk import BadRequest, Desk
 from serving.feed import feed
-from serving.guard import guarded, options_of, page_speaks_for_a_customer
+from serving.guard import guarded, of_the_page, options_of, page_speaks_for_a_customer
 from serving.incidents import failed, keep_values_out_of_logs
 from serving.keys import Keyring, keys_file
 from serving.profile import profile
@@ -59,6 +59,7 @@ from serving.validating import validate
 # this host's workers begin with, and may anybody ask as long as there is no key?
 HOME, CONFIG, WORKERS = "FEEDS_HOME", "FEEDS_CONFIG", "FEEDS_WORKERS"
 HOST, OPEN = "FEEDS_HOST", "FEEDS_OPEN"
+HERE = "here"  # of FEEDS_OPEN: anybody on this machine
 _log = logging.getLogger("feeds.service")
 Asked = TypeVar("Asked", bound=Request)
 
@@ -110,7 +111,7 @@ class Feeds:
         """A ranked feed for a placement: for a customer, a visitor or a perfect stranger."""
         answer = await self._answer(feed, request)
         if answer.status_code == 200:
-            self.holder.recent.append(request)  # the next model is warmed with it
+            self.holder.remember(request)
         return answer
 
     @bentoml.api  # type: ignore[untyped-decorator]
@@ -161,7 +162,6 @@ class Feeds:
     @bentoml.api  # type: ignore[untyped-decorator]
     async def forget(self, request: ForgetRequest, /) -> Done:
         """Nothing of this person is used any more."""
-        self.holder.recent.clear()  # nobody's requests outlast a wish to be forgotten
         return await self._answer(telling.forget, request)
 
     @bentoml.api  # type: ignore[untyped-decorator]
@@ -181,6 +181,7 @@ class Feeds:
             if named := page_speaks_for_a_customer(request):
                 telemetry.refused("person")
                 return _json({"error": f"{named}: the key of a page speaks for visitors only"}, 403)
+            of_the_page(request)
             answer = await work(desk, request)
             if answer.get("degraded"):
                 telemetry.degraded(work.__name__)
@@ -212,7 +213,10 @@ def _config() -> Path | None:
 def _behind_the_door(app: ASGIApp) -> ASGIApp:
     """Keys and limits, before BentoML reads anything."""
     logs.begin(_worker())
-    keyring = Keyring(keys_file(_home()), no_keys_is_open=os.environ.get(OPEN) == "1")
+    to_whom = os.environ.get(OPEN)
+    keyring = Keyring(
+        keys_file(_home()), no_keys_is_open=to_whom in ("1", HERE), only_here=to_whom == HERE
+    )
     return guarded(app, options_of(_config()), keyring)
 
 

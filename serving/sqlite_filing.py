@@ -11,7 +11,7 @@ import msgspec
 
 from features.decided import pseudonym
 from features.options import Identity
-from serving.sqlite_tables import CHANGE, EVENT
+from serving.sqlite_tables import BUSY_SECONDS, CHANGE, EVENT
 from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, Met, Shown
 
 _KNOW = "INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING"
@@ -52,9 +52,16 @@ class Filing:
         self.connection.execute("COMMIT")
 
     def clear_log(self) -> None:
-        """Empty the write-ahead log, which still holds what was forgotten, unless it is in use."""
-        busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        self.leftovers = bool(busy)
+        """Empty the write-ahead log, which still holds what was forgotten, unless it is in use.
+
+        It does not wait for a reader: all that write would wait with it.
+        """
+        self.connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            self.leftovers = bool(busy)
+        finally:
+            self.connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
     def rollback(self) -> None:
         """Keep nothing of it."""

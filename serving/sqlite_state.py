@@ -52,6 +52,7 @@ class _Writer(threading.Thread):
         super().__init__(name="feeds-state", daemon=True)
         self.filing = filing
         self._dropped = Dropped()
+        self._tried = float("-inf")
         self.waiting: queue.SimpleQueue[_Waiting | Shown | Met | None] = queue.SimpleQueue()
         self.start()
 
@@ -69,9 +70,18 @@ class _Writer(threading.Thread):
                 answers = [unavailable(error)] * len(calls)
                 self._dropped.add(len(notes), error)
             _tell(calls, answers)
-            if self.filing.leftovers:
-                with suppress(sqlite3.Error):  # a reader is in the way: again in a moment
-                    self.filing.clear_log()
+            self._clear_log()
+        until = time.monotonic() + AGAIN_SECONDS
+        while self.filing.leftovers and time.monotonic() < until:  # nobody would do it later
+            time.sleep(0.05)
+            self._clear_log(now=True)
+
+    def _clear_log(self, *, now: bool = False) -> None:
+        """Once in a while, or now: a reader may be in the way for long."""
+        if self.filing.leftovers and (now or time.monotonic() - self._tried >= AGAIN_SECONDS):
+            self._tried = time.monotonic()
+            with suppress(sqlite3.Error):
+                self.filing.clear_log()
 
     def _gather(self) -> tuple[list[_Waiting], list[Shown | Met], bool]:
         """What came within the time that the first may wait; False: it was the last."""

@@ -14,6 +14,7 @@ from features.config import Config, ConfigError, load_config
 from features.decided import salt
 from features.home import Home
 from features.options import ServiceOptions
+from features.stores import keep_store, require_store
 from serving.notes import Dropped
 from serving.sqlite_state import SqliteState
 from serving.state import Event, Fact, Filed, Met, Recalled, Shown, State, StateUnavailable
@@ -22,16 +23,29 @@ AGAIN_SECONDS = 0.5  # between two attempts to open a file
 _log = logging.getLogger("feeds.state")
 
 
-def state_of(home: Home, config: Config | None = None, file: Path | None = None) -> State:
+def state_of(
+    home: Home, config: Config | None = None, file: Path | None = None, *, serves: bool = False
+) -> State:
     """The store that the environment's FEEDS_STATE names, else the config, else the home's file.
 
     config: of the model that is served        file: the feeds.yaml of today, if there is one
+    serves: a service asks: the home says from now on that this is its store
 
     It need not be there yet: until it is, it raises StateUnavailable whatever it is asked.
-    Raises ValueError for one that this program cannot use, and for a Redis without its library.
+    Raises ValueError for one that this program cannot use, for a Redis without its library, and for
+    another than the service uses.
     """
-    key, identity = salt(home.salt), None if config is None else config.identity
     url = _options(config, file).state_url
+    if not serves:
+        require_store(home, url)
+    state = _opened(home, config, url)
+    if serves:
+        keep_store(home, url)
+    return state
+
+
+def _opened(home: Home, config: Config | None, url: str | None) -> State:
+    key, identity = salt(home.salt), None if config is None else config.identity
     if url:
         try:
             from serving.redis_state import RedisState

@@ -28,6 +28,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from features.decided import Decided
+from serving.tallies import Tallies
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"  # environment: where the files are; `bentoml serve` sets it
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -136,6 +137,7 @@ def begin(worker: str) -> None:
     """
     if directory := os.environ.get(DIRECTORY):
         mark_process_dead(worker, directory)  # type: ignore[no-untyped-call]  # the one before
+        values.MmapedDict = Tallies  # type: ignore[attr-defined,assignment]
         values.ValueClass = values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
         _board.cache_clear()
     _board()

@@ -157,8 +157,9 @@ async def _devices(desk: Desk, person: Person, links: Sequence[Link]) -> list[st
     if customer is None:
         return []
     found = {device for one in desk.together for device in devices_in(one.living, customer)}
-    owners = {one: (await desk.state.recall(None, one)).customer for one in sorted(found)}
-    return [one for one, owner in owners.items() if owner in (None, customer)]
+    told = {one: await desk.state.recall(None, one) for one in sorted(found)}
+    return [name for name, one in told.items()
+            if one.customer in (None, customer) and not one.shared]  # fmt: skip
 
 
 async def catalogue(desk: Desk, request: CatalogueRequest) -> dict[str, Any]:

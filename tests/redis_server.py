@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from tools import need
 
 
 class RedisServer:
@@ -58,8 +58,7 @@ class RedisServer:
 @pytest.fixture(scope="session")
 def redis_started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
     """Starts servers: `redis_started(*options)`; they end with the tests."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed: what is kept in Redis is not tested")
+    need("redis-server")
     servers: list[RedisServer] = []
 
     def started(*options: str) -> RedisServer:

@@ -19,6 +19,7 @@ MAY_IMPORT = {
 }
 HEAVY = ("torch", "implicit", "mlflow", "pandas", "ibis", "lightgbm", "matplotlib", "pyarrow")
 ONLY_IN = {
+    "babel": {"serving/mail_words.py"},
     "mlflow": {"training/tracking.py", "training/mlflow_model.py"},
     "bentoml": {"serving/service.py"},
     "implicit": {"training/fitting"},

@@ -170,3 +170,11 @@ def test_a_model_that_is_no_version_is_refused_with_its_line(tmp_path, written):
     arm = f"experiments: [{{name: e, arms: {{other: {{share: 0.1, model: {written}}}}}}}]\n"
     with pytest.raises(ConfigError, match=r"arms\.other\.model: .* write a version like v3"):
         loaded(tmp_path, f"{SMALLEST}{arm}")
+
+
+def test_where_the_service_runs_is_no_part_of_what_a_model_is_made_from():
+    def shop(**service):
+        told = {"sources": {"events": {"path": "log.csv"}}, "signals": {"view": {"weight": 1}}}
+        return Config.model_validate({**told, "service": service}).digest()
+
+    assert shop(max_body_kb=5) == shop()

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import resource
 import signal
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
@@ -97,6 +99,29 @@ class TestTroubles:
         assert [one.suffix for one in tmp_path.iterdir()] == [".open"]  # it may live
         DecisionLog(tmp_path, "w1").close()
         assert [one.suffix for one in tmp_path.iterdir()] == [".jsonl"]
+
+    def test_hosts_that_share_a_directory_finish_only_what_the_gone_left(self, tmp_path):
+        workers = ("pod-1.w1", "pod-2.w1")
+        pods = [DecisionLog(tmp_path, worker, flush_seconds=0.01) for worker in workers]
+        for number, log in enumerate(pods):
+            log.write(decided(number))
+        while len(names(tmp_path)) < 2:
+            pass
+        gone, quiet = (tmp_path / f"20260101T000000.000000Z-{pod}.w1.jsonl.open"
+                       for pod in ("pod-3", "pod-4"))  # fmt: skip
+        for left, hours in ((gone, 2.1), (quiet, 1.9)):
+            left.touch()
+            os.utime(left, (time.time() - hours * 3600,) * 2)
+        DecisionLog(tmp_path, "1.w1").close()  # a name that others end in
+        assert {one.name.partition("-")[2] for one in tmp_path.iterdir()} == {
+            "pod-1.w1.jsonl.open", "pod-2.w1.jsonl.open", "pod-3.w1.jsonl", "pod-4.w1.jsonl.open",
+        }  # fmt: skip
+        pods[0].close()
+        again = DecisionLog(tmp_path, "pod-1.w1")
+        pods[1].write(decided(2))
+        for log in (pods[1], again):
+            log.close()
+        assert sorted(names(tmp_path)) == ["d0", "d1", "d2"]
 
     def test_a_killed_process_loses_at_most_its_last_second(self, tmp_path):
         code = (

@@ -185,6 +185,14 @@ class TestWarmingUp:
         assert not decided(home)
         assert met(home) == 0
 
+    def test_keeps_nobodys_name(self, home):
+        async def work(holder):
+            request = FeedRequest(placement="home", user_id="c0", visitor_id="phone", size=3)
+            holder.remember(request)
+            return holder.recent[-1]
+
+        assert at_work(home, work) == FeedRequest(placement="home", size=3)
+
     def test_asks_the_store_where_the_store_lives(self, home):
         """Its connections belong to the worker's own event loop, not to the thread that warms."""
         version(home, "v2")

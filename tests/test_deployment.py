@@ -21,9 +21,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from tools import need
 from trained import ORIGIN
 
-from command.demo import free_port
+from command.demo import free_port, serve_command
+from features.home import Home
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -148,6 +150,15 @@ class TestKubernetes:
         budget = manifests["PodDisruptionBudget", "feeds"]["spec"]
         assert budget["minAvailable"] < deployment["spec"]["replicas"]
 
+    def test_sets_redis_up_as_the_page_on_the_state_says(self, pods):
+        (container,) = pods["feeds-redis"]["containers"]
+        told = dict(zip(container["args"][::2], container["args"][1::2], strict=True))
+        page = (ROOT / "docs" / "state.md").read_text()
+        advice = re.search(r"Set up Redis so:.*?```conf\n(.*?)```", page, re.DOTALL).group(1)
+        for line in advice.splitlines():
+            name, value = line.split()
+            assert told[f"--{name}"] == value
+
     def test_mounts_only_what_there_is(self, manifests, pods):
         claims = {name for kind, name in manifests if kind == "PersistentVolumeClaim"}
         for pod in pods.values():
@@ -175,14 +186,10 @@ class TestKubernetes:
             assert selector.get("matchLabels", selector) == labels
 
 
-MISSING = [tool for tool in ("nginx", "openssl") if shutil.which(tool) is None]
-
-
 @pytest.fixture(scope="module")
 def proxy(guarded, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """nginx with deploy/nginx.conf before a service and a host that is away; its URL and log."""
-    if MISSING:
-        pytest.skip(f"needs {' and '.join(MISSING)}")
+    need("nginx", "openssl")
     place, port = tmp_path_factory.mktemp("nginx"), free_port(3458)
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -191,6 +198,7 @@ def proxy(guarded, tmp_path_factory) -> Iterator[tuple[str, Path]]:
     )  # fmt: skip
     changes = {
         "10.0.0.11:3000": guarded.url.removeprefix("http://"),
+        "10.0.0.21 1;": "127.0.0.1 1;",
         "10.0.0.12:3000": f"127.0.0.1:{free_port(0)}",
         "listen 443": f"listen 127.0.0.1:{port}",
         "/etc/nginx/tls": str(place), "/var/log/nginx": str(place),
@@ -237,6 +245,16 @@ def through(proxy, guarded) -> Iterator[httpx.Client]:
         yield client
 
 
+def test_hosts_that_share_a_home_count_into_files_of_their_own(tmp_path, monkeypatch):
+    places = []
+    for host in ("pod-1.", "pod-2."):
+        monkeypatch.setenv("FEEDS_HOST", host)
+        _, environment = serve_command(Home(tmp_path), port=3000, workers=1)
+        assert environment["FEEDS_HOST"] == host
+        places.append(environment["BENTOML_HOME"])
+    assert places == [str(tmp_path / "bentoml" / host) for host in ("pod-1.", "pod-2.")]
+
+
 class TestBehindNginx:
     def test_nobody_notices_that_one_of_two_hosts_is_away(self, through):
         event = {"item_id": "a", "event_type": "view", "visitor_id": "through-nginx"}
@@ -261,6 +279,20 @@ class TestBehindNginx:
             assert 429 in codes
             assert other.post("/feed", json={"placement": "home"}).status_code == 200
 
+    def test_the_shops_own_server_has_no_limit(self, through):
+        codes = {through.post("/feed", json={"placement": "home"}).status_code for _ in range(150)}
+        assert codes == {200}  # a shopper gets 60 at once and 20 a second
+
+    @pytest.mark.parametrize("path", ["/forget", "/catalogue"])
+    def test_only_the_shops_own_server_gets_to_what_is_for_it(self, proxy, guarded, through, path):
+        body = {"visitor_id": "nginx-1"} if path == "/forget" else {
+            "items": [{"item_id": "SKU-00001", "available": True}]}  # fmt: skip
+        assert through.post(path, json=body).status_code == 200
+        with shopper(proxy, guarded, "127.0.0.5") as elsewhere:
+            assert (
+                elsewhere.post(path, json=body, headers=guarded.bearer("boss")).status_code == 404
+            )
+
     def test_the_key_of_a_page_is_in_no_log(self, proxy, guarded):
         with shopper(proxy, guarded, "127.0.0.4") as page:
             assert page.post("/feed", json={"placement": "home"}).status_code == 200
@@ -278,13 +310,10 @@ def shopper(proxy, guarded, address: str) -> httpx.Client:
     )  # fmt: skip
 
 
-UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(UV is None, reason="`bentoml build` needs uv, and would install it")
 class TestTheBento:
     def test_runs_from_its_tag_elsewhere_with_a_home_of_its_own(self, trained, tmp_path):
+        need("uv")  # for `bentoml build`, which would install it
         first, second = tmp_path / "made", tmp_path / "brought"
         tag = built(tmp_path / "source", first)
         bentoml("export", tag, str(tmp_path / "feeds.bento"), store=first)

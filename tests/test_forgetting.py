@@ -205,6 +205,71 @@ class TestRetraining:
         done = settle(shop.config, shop.home)
         assert (done.removed, len(done.closed), done.open) == (["v1"], 1, [])
 
+    @pytest.mark.parametrize("where", ["mlflow", "disk"])
+    def test_a_version_that_cannot_be_read_stays_and_keeps_the_proof_open(self, shop, run, where):
+        """An outage says nothing of who is in a version."""
+        run("forget", *config_of(shop), "--visitor", "nobody")
+        run("build", *config_of(shop))
+        store, bundle = shop.home.root / "artifacts", shop.home.bundles / "v1"
+        if where == "mlflow":
+            bundle.rename(bundle.with_name("away"))
+            away = store.rename(store.with_name("unmounted"))
+        else:
+            array = next((bundle / "persons").glob("*.npy"))
+            away = array.rename(array.with_suffix(".away"))
+            array.mkdir()  # reading it is an OSError
+        done = settle(shop.config, shop.home)
+        assert (done.removed, len(done.open), list(done.remains)) == ([], 1, ["v1"])
+        assert "cannot be read now" in done.remains["v1"]
+        assert shop.tracker.versions() == [1]
+        if where == "mlflow":
+            away.rename(store)
+        else:
+            array.rmdir()
+            away.rename(array)
+        done = settle(shop.config, shop.home)
+        assert (len(done.closed), done.removed, shop.tracker.versions()) == (1, [], [1])
+
+    def test_what_a_killed_training_has_left_keeps_the_proof_open(self, shop, run):
+        run("forget", *config_of(shop), "--visitor", "nobody")
+        run("build", *config_of(shop))
+        left = shop.home.scratch() / "bundle-1a2b"
+        left.mkdir()
+        done = settle(shop.config, shop.home)
+        assert (list(done.remains), done.closed) == (["tmp/bundle-1a2b"], [])
+        left.rmdir()
+        assert len(settle(shop.config, shop.home).closed) == 1
+
+    def test_a_removal_that_was_cut_off_is_finished(self, shop, run):
+        """The files have gone, their entries in MLflow have not."""
+        run("forget", *config_of(shop), WHO)
+        run("build", *config_of(shop))
+        shutil.rmtree(shop.home.bundles / "v1")
+        shop.home.pointer.unlink()
+        for model in (shop.home.root / "artifacts" / "models").iterdir():
+            shutil.rmtree(model)
+        done = settle(shop.config, shop.home)
+        assert (done.removed, done.open, shop.tracker.versions()) == (["v1"], [], [])
+
+    def test_a_home_that_only_serves_is_settled_on_its_own(self, shop, run, tmp_path):
+        """It has copies of bundles and the salt; v2 was made without the person."""
+        other = Shop(tmp_path / "other")
+        for version in ("v1", "v2"):
+            shutil.copytree(shop.home.bundles / "v1", other.home.bundles / version)
+        shutil.copy(shop.base / "feeds.yaml", other.base / "feeds.yaml")
+        at_us = Bundle.open(other.home.bundles / "v1").as_of_us
+        tell(other, Forget(user_id=WHO, at_us=at_us))
+        free = {hidden(other, f"u:{WHO}"): at_us}
+        (other.home.bundles / "v2" / "forgotten.json").write_text(json.dumps(free))
+        other.home.pointer.write_text("v1\n")
+        code, out, _ = run("forget", *config_of(other), "--pending")
+        assert (code, bundle_versions(other.home)) == (0, ["v1", "v2"])
+        assert "v1: it serves" in out
+        other.home.pointer.write_text("v2\n")
+        code, out, _ = run("forget", *config_of(other), "--pending")
+        assert (code, bundle_versions(other.home)) == (0, ["v2"])
+        assert "closed now: 1" in out
+
     def test_a_refused_version_leaves_it_open_and_says_the_way_out(self, shop, run):
         run("forget", *config_of(shop), WHO)
         shop.configure("[popularity, neighbours]", "[popularity]")  # worse than the champion

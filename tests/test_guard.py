@@ -82,7 +82,9 @@ class TestWithoutAKey:
 
 def test_a_key_may_come_in_either_header(client, guarded):
     token = guarded.keys["reader"]
-    for headers in ({"authorization": f"bearer {token}"}, {"x-api-key": token}):
+    of_a_proxy = {"authorization": "Basic YTpi"}
+    for headers in ({"authorization": f"bearer {token}"}, {"x-api-key": token},
+                    {"x-api-key": token, **of_a_proxy}):  # fmt: skip
         assert client.post("/feed", json=FEED, headers=headers).status_code == 200
 
 
@@ -142,6 +144,20 @@ class TestTheKeyOfAPage:
     def test_lets_a_visitor_say_what_they_want(self, ask):
         said = {"visitor_id": "guard-1", "personalise": True}
         assert ask("/preferences", said, "page").json()["kept"] == 1
+
+    def test_cannot_use_up_the_name_of_an_order(self, ask):
+        def told(name, event_id):
+            event = {"item_id": "a", "event_type": "purchase", "visitor_id": "v-1",
+                     "event_id": event_id}  # fmt: skip
+            answer = ask("/events", {"events": [event]}, name).json()
+            return answer["accepted"], answer["duplicates"]
+
+        assert told("page", "order-1001") == (1, 0)
+        assert told("page", "order-1001") == (0, 1)  # sent again it is the same
+        assert told("writer", "order-1001") == (1, 0)
+        impression = "0123456789abcdef01234567.3"
+        assert told("page", impression) == (1, 0)
+        assert told("writer", impression) == (0, 1)  # as a build names it, whoever tells of it
 
     def test_counts_per_address(self, ask):
         def status(address):
@@ -246,7 +262,7 @@ class TestABody:
         assert answer.json()["detail"][0]["loc"] == ["content-type"]
 
 
-async def behind_the_guard(tmp_path, app, receive=None):
+async def behind_the_guard(tmp_path, app, receive=None, only_here=False, **more):
     """Status, headers and body of the answer to one request, of an open guard before `app`."""
     sent = []
 
@@ -258,10 +274,42 @@ async def behind_the_guard(tmp_path, app, receive=None):
 
     scope = {"type": "http", "method": "POST", "path": "/feed", "query_string": b"",
              "headers": [(b"content-type", b"application/json")], "client": None}  # fmt: skip
-    ring = Keyring(tmp_path / "keys.json", no_keys_is_open=True)
+    scope |= {**more, "headers": [*scope["headers"], *more.get("headers", [])]}
+    ring = Keyring(tmp_path / "keys.json", no_keys_is_open=True, only_here=only_here)
     await Guard(app, ServiceOptions(), ring)(scope, receive or whole, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, sent[-1]["body"]
+
+
+class TestOpenHereWithoutKeys:
+    @staticmethod
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    def status(self, tmp_path, client, *headers, **more):
+        asked = behind_the_guard(tmp_path, self.app, only_here=True, client=client,
+                                 headers=list(headers), **more)  # fmt: skip
+        return asyncio.run(asked)[0]
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "127.3.2.1", "::1"])
+    def test_a_program_of_this_machine_is_answered(self, tmp_path, address):
+        assert self.status(tmp_path, (address, 1)) == 200
+
+    @pytest.mark.parametrize("client", [("192.168.1.7", 1), ("unknown", 0), None])
+    def test_another_is_not(self, tmp_path, client):
+        assert self.status(tmp_path, client) == 401
+
+    @pytest.mark.parametrize("path", ["/feed", "/forget"])
+    @pytest.mark.parametrize("header", [b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip"])
+    def test_a_proxy_of_this_machine_is_not(self, tmp_path, path, header):
+        assert self.status(tmp_path, ("127.0.0.1", 1), (header, b"127.0.0.1"), path=path) == 401
+
+    def test_so_it_is_with_a_service_that_feeds_serve_starts_here(self, service):
+        assert service.post("/feed", json=FEED).status_code == 200
+        through = service.post("/feed", json=FEED, headers={"x-forwarded-for": "203.0.113.9"})
+        assert through.status_code == 401
+        assert "feeds keys add" in through.json()["error"]
 
 
 class TestRates:

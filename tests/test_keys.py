@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from command.keys import may_listen
+from command.keys import open_to
 from features.home import Home
 from serving.keys import NEEDED, Keyring, add_key, keys_file, read_keys, revoke_key
 
@@ -20,6 +20,10 @@ def home(tmp_path) -> Home:
 
 def in_an_hour() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
+
+
+def out_of_order(file):
+    raise OSError("the disk is out of order")
 
 
 class TestTheFile:
@@ -139,6 +143,31 @@ class TestAWorker:
         ring.refresh()
         assert not ring.open
 
+    def test_stays_closed_once_there_was_a_file(self, home, caplog):
+        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        token = add_key(home, "only", ["read"])
+        ring.refresh()
+        assert ring.find(token.encode())
+        keys_file(home).unlink()  # lost
+        ring.refresh()
+        assert (ring.open, ring.find(token.encode())) == (False, None)
+        assert "nobody may ask" in caplog.text
+        add_key(home, "other", ["read"])
+        revoke_key(home, "other")  # a file without a key
+        ring.refresh()
+        assert not ring.open
+        assert not Keyring(keys_file(home), no_keys_is_open=True).open
+
+    def test_reads_a_file_again_that_could_not_be_read(self, home, caplog, monkeypatch):
+        token = add_key(home, "shop", ["read"])
+        monkeypatch.setattr(type(keys_file(home)), "read_bytes", out_of_order)
+        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        ring.refresh()
+        assert caplog.text.count("out of order") == 1
+        monkeypatch.undo()
+        ring.refresh()
+        assert ring.find(token.encode()).name == "shop"
+
     def test_says_once_that_it_is_open(self, home, caplog):
         ring = Keyring(keys_file(home), no_keys_is_open=True)
         for _ in range(3):
@@ -149,15 +178,16 @@ class TestAWorker:
 class TestWhereAServiceMayListen:
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
     def test_on_this_machine_without_keys(self, home, host):
-        assert may_listen(home, host, is_open=False)
+        assert open_to(home, host, is_open=False) == "here"
+        assert open_to(home, host, is_open=True) == "1"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "shop.internal"])
     def test_elsewhere_with_keys_and_closed_should_they_go(self, home, host):
         with pytest.raises(ValueError, match="feeds keys add"):
-            may_listen(home, host, is_open=False)
-        assert may_listen(home, host, is_open=True)
+            open_to(home, host, is_open=False)
+        assert open_to(home, host, is_open=True) == "1"
         add_key(home, "shop", ["read"])
-        assert not may_listen(home, host, is_open=False)
+        assert open_to(home, host, is_open=False) == "0"
 
 
 class TestTheCommand:

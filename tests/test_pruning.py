@@ -37,6 +37,13 @@ def is_free(directory):
         return free
 
 
+def test_a_bundle_that_was_moved_out_of_the_way_is_no_version(tmp_path):
+    home = Home(tmp_path)
+    version(home, "v1").rename(home.bundles / "v1.broken")
+    version(home, "v2")
+    assert bundle_versions(home) == ["v2"]
+
+
 @pytest.fixture
 def one(tmp_path):
     """The directory of a bundle that nobody has opened."""

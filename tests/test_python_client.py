@@ -287,6 +287,15 @@ class TestSentAgain:
         with pytest.raises(FeedsError, match=f"{status}: no"):
             connect(server.url).events(events=[EVENT])
 
+    def test_what_took_a_proxy_too_long_is_told_again_and_not_asked_again(self, connect, server):
+        late = (504, {}, {"error": "no answer in time"})
+        server.script = [late, KEPT]
+        assert connect(server.url).events(events=[EVENT]).accepted == 1
+        server.script = [late, late]
+        with pytest.raises(FeedsError, match="504: no answer in time"):
+            connect(server.url).feed(placement="home")
+        assert len(server.script) == 1
+
     def test_what_took_too_long_is_told_again_and_not_asked_again(self, connect, server):
         server.script = [SLOW, KEPT]
         assert connect(server.url, timeout=0.1).events(events=[EVENT]).accepted == 1

@@ -22,14 +22,13 @@ from make_shop import make_shop
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
+from tools import need
 
 from command.demo import free_port, served
 from features.home import Home
 from serving.keys import add_key
 
 SNIPPET = Path(__file__).parent.parent / "clients" / "javascript"
-MISSING = [tool for tool in ("chromium", "chromedriver") if shutil.which(tool) is None]
-in_a_browser = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}")
 
 
 def test_the_file_that_pages_include_has_at_most_3_kilobytes():
@@ -81,8 +80,11 @@ def pages(directory: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def shop(trained, tmp_path_factory) -> Iterator[Shop]:
-    """A shop of its own: pages with a page's key, and a service that lets these pages ask."""
+def shop(chromium, trained, tmp_path_factory) -> Iterator[Shop]:
+    """A shop of its own: pages with a page's key, and a service that lets these pages ask.
+
+    chromium: without a browser nobody comes, and nothing need be started
+    """
     base, site = tmp_path_factory.mktemp("shop") / "shop", tmp_path_factory.mktemp("site")
     shutil.copytree(trained.path.parent, base)
     home = Home(base / ".feeds")
@@ -101,6 +103,7 @@ def shop(trained, tmp_path_factory) -> Iterator[Shop]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[webdriver.Chrome]:
+    need("chromium", "chromedriver")
     options = webdriver.ChromeOptions()
     for flag in ("--headless=new", "--no-sandbox", "--window-size=1000,800"):
         options.add_argument(flag)
@@ -183,7 +186,6 @@ def arms(shop, visitor_id: str) -> dict[str, str]:
     return shop.service.post("/feed", json=asked).json()["arms"]
 
 
-@in_a_browser
 class TestWithoutConsent:
     def test_nothing_is_asked_told_or_stored(self, page, shop):
         best_sellers = titles(page)
@@ -204,7 +206,6 @@ class TestWithoutConsent:
         assert page.get_cookies() == []
 
 
-@in_a_browser
 class TestWithConsent:
     def test_the_feed_takes_the_place_of_what_the_shop_had_there(self, page, shop):
         agree(page)
@@ -315,7 +316,6 @@ class TestWithConsent:
         shop.service.post("/catalogue", json={"items": [change]})
 
 
-@in_a_browser
 class TestWhatFails:
     def test_the_shops_own_list_stays_when_the_service_is_away(self, page, shop):
         best_sellers = titles(page)
@@ -337,7 +337,6 @@ class TestWhatFails:
         assert titles(page, "hom") == best_sellers
 
 
-@in_a_browser
 class TestConsentTakenBack:
     def test_the_name_is_gone_the_service_knows_and_the_shops_list_is_back(self, page, shop):
         best_sellers = titles(page)

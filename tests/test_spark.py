@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 from rich.table import Table
+from tools import need
 
 from features.build import build
 from features.config import load_config
@@ -22,10 +22,8 @@ from features.home import Home
 from simulation import SimulationConfig, simulate
 
 pytest.importorskip("pyspark", reason="pyspark is not installed: pip install '.[spark]'")
-pytestmark = [
-    pytest.mark.skipif(shutil.which("java") is None, reason="Spark needs Java 17"),
-    pytest.mark.filterwarnings("ignore:.*(socket|_GatewayClient).*"),  # py4j leaves them to the end
-]
+# py4j leaves them to the end
+pytestmark = pytest.mark.filterwarnings("ignore:.*(socket|_GatewayClient).*")
 
 SMALL = {  # of a few thousand rows: starting is all that costs
     "spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2",
@@ -65,6 +63,7 @@ class Compared:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureSet]:
     """The same log built by either engine."""
+    need("java")
     base = tmp_path_factory.mktemp("engines")
     simulate(SimulationConfig(customers=150, items=120, days=60, events=4_500, seed=3), base)
     path = base / "feeds.yaml"

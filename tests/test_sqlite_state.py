@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -40,6 +41,22 @@ class TestWhatIsForgotten:
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:
             found = dict(file.execute("SELECT * FROM forgotten").fetchall())
         assert found == {pseudonym(KEY, "u:ann"): 9, pseudonym(KEY, "v:tv"): 9}
+
+    def test_somebody_who_reads_for_long_holds_up_no_write_after_it(self, told, tmp_path):
+        """As a build does, which reads all tables of one moment."""
+
+        async def life(state):
+            await state.write([view("a", user_id="ann")])
+            with closing(sqlite3.connect(tmp_path / "state.db")) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM events").fetchall()
+                await state.write([Forget(at_us=9, user_id="ann")])
+                begin = time.monotonic()
+                for number in range(5):
+                    await state.write([view(str(number), user_id="bob")])
+                return time.monotonic() - begin
+
+        assert told([], life) < 1, "each would wait two seconds"
 
     def test_no_byte_of_the_names_is_left_in_the_file_or_its_log(self, told, tmp_path):
         met, shown = Met(salts={"u:ann-zq7": SALT}), Shown(

@@ -18,6 +18,7 @@ import httpx
 import pytest
 import small_desk
 import yaml
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
 from command.demo import free_port, serve_command
@@ -25,6 +26,7 @@ from features.home import Home
 from serving import following, health, logs, telemetry
 from serving.delivery import Holder
 from serving.state import StateUnavailable
+from serving.tallies import Tallies
 
 DOCS = Path(__file__).parent.parent / "docs"
 WHO, TYPO = "somebody-with-a-name", "some/path/that/is/not/there"
@@ -327,6 +329,70 @@ class TestWorkersTogether:
             "feeds_worker_seen_timestamp_seconds"
         }
         assert found["feeds_refused_total", frozenset({("reason", "key")})] == 3
+
+
+FILLS = """
+import os, sys
+from contextlib import suppress
+from pathlib import Path
+from serving import tallies, telemetry
+tallies.AGAIN_SECONDS = 0
+telemetry.begin("w1")
+telemetry.Asked("feed").answered(200)
+full = Path(sys.argv[1]) / "full"
+with suppress(OSError), full.open("wb", buffering=0) as file:
+    while True:
+        file.write(bytes(4096))
+for number in range(60):  # pages of numbers that there is no room for
+    telemetry.Asked(f"endpoint-{number}").answered(503)
+print(telemetry.page().decode().count("endpoint-59"), flush=True)
+full.unlink()
+telemetry.Asked("feed").answered(200)
+print(telemetry.page().decode())
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """300 kB that are a disk of their own."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "feeds", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs to mount a tmpfs, so root")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+class TestAFullDisk:
+    def test_ends_no_worker_and_nothing_is_forgotten(self, small_disk):
+        run = subprocess.run(
+            [sys.executable, "-c", FILLS, str(small_disk)], capture_output=True, text=True,
+            env={**os.environ, telemetry.DIRECTORY: str(small_disk)}, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr  # a mapped page would be a bus error: -7
+        meanwhile, _, after = run.stdout.partition("\n")
+        assert meanwhile == "0"
+        for metric in ("feeds_requests_total", "feeds_request_seconds_count"):
+            counted = {dict(labels)["endpoint"]: value for (name, labels), value
+                       in samples(after).items() if name == metric}  # fmt: skip
+            assert counted == {"feed": 2} | {f"endpoint-{n}": 1 for n in range(60)}
+        assert run.stderr.count("metrics wait in memory") >= 1
+
+    def test_a_file_of_the_client_is_taken_up_and_its_reader_reads_ours(self, tmp_path):
+        file = str(tmp_path / "counter_w1.db")
+        theirs = MmapedDict(file)
+        for length in range(1, 18):  # every rest of 8
+            theirs.write_value("k" * length, float(length), 0.5)
+        theirs.close()
+        ours = Tallies(file)
+        assert ours.read_value("kkk") == (3.0, 0.5)
+        ours.write_value("kkk", 33.0, 1.5)
+        for length in range(18, 35):
+            ours.write_value("é" * length, float(length), 2.5)
+        ours.close()
+        found = {key: (value, at) for key, value, at, _ in
+                 MmapedDict.read_all_values_from_file(file)}  # fmt: skip
+        expected = {"k" * n: (float(n), 0.5) for n in range(1, 18)} | {"kkk": (33.0, 1.5)}
+        assert found == expected | {"é" * n: (float(n), 2.5) for n in range(18, 35)}
 
 
 class TestLog:

@@ -279,5 +279,6 @@ def open_bundle(home: Home, wanted: str | None) -> Bundle:
 
 def bundle_versions(home: Home) -> list[str]:
     """Names of the bundles that lie here, oldest first: v1, v2, …"""
-    found = home.bundles.glob("v*/manifest.json")
-    return sorted((path.parent.name for path in found), key=lambda name: int(name[1:]))
+    names = [path.parent.name for path in home.bundles.glob("v*/manifest.json")]
+    ours = [name for name in names if name[1:].isdecimal()]  # else somebody moved it out of the way
+    return sorted(ours, key=lambda name: int(name[1:]))

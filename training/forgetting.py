@@ -23,7 +23,16 @@ from msgspec import structs
 from features import arrays, served
 from features.config import Config
 from features.decided import salt
-from features.erasure import Closing, Forgotten, Proof, Removed, proofs, stale, write_proof
+from features.erasure import (
+    Closing,
+    Forgotten,
+    Proof,
+    Removed,
+    intermediate,
+    proofs,
+    stale,
+    write_proof,
+)
 from features.feature_set import Devices
 from features.home import Home
 from features.honoured import HONOURED, honoured
@@ -80,7 +89,7 @@ def _record(
     erased: Sequence[str],
 ) -> list[Proof]:  # fmt: skip
     moments = {one: at_us for hidden, at_us in new for one in hidden}
-    found = containing(config, home, Forgotten(moments, salt(home.salt)))
+    found, _ = containing(config, home, Forgotten(moments, salt(home.salt)))
     before = {one: proof for proof in proofs(home) for one in proof.pseudonyms}
     written = []
     for hidden, at_us in new:
@@ -127,9 +136,11 @@ def _settle(config: Config, home: Home, wait_seconds: float) -> Settled:
     if not waiting:
         return Settled()
     gone = _all_of(waiting, salt(home.salt))
-    found = containing(config, home, gone)
+    found, unread = containing(config, home, gone)
     free = home.current() or next(reversed(bundle_versions(home)), None)
-    removed, kept = _removed(config, home, found, free, wait_seconds)
+    going = {one: whom for one, whom in found.items() if one not in unread or one == free}
+    removed, kept = _removed(config, home, going, free, wait_seconds)
+    kept |= unread
     left = {version: whom for version, whom in found.items() if version in kept}
     closed, still = [], []
     for proof in waiting:
@@ -144,25 +155,31 @@ def _settle(config: Config, home: Home, wait_seconds: float) -> Settled:
             proof = structs.replace(proof, closed_at=_now(), free_version=free)
             closed.append(proof)
         write_proof(home, proof)
-    others = {one: "the next `feeds build` or `feeds retrain` removes it"
-              for proof in still for one in _made_before(home, proof)}  # fmt: skip
+    others = {what: why for proof in still for what, why in _made_before(home, proof).items()}
     return Settled(closed, still, kept | others, removed)
 
 
-def containing(config: Config, home: Home, gone: Forgotten) -> dict[str, set[str]]:
-    """Version -> pseudonyms of `gone` that it contains, oldest first; only those with any.
+def containing(
+    config: Config, home: Home, gone: Forgotten
+) -> tuple[dict[str, set[str]], dict[str, str]]:
+    """Whom the versions contain, and which of them cannot be read now.
 
-    Looked at are the bundles here and the versions in MLflow. A version whose tables cannot be read
-    counts as one that contains everybody.
+    Looked at are the bundles here and the versions in MLflow, oldest first. The first: version ->
+    pseudonyms of `gone` that it contains, only those with any; everybody where it cannot be read.
+    The second: version -> why it cannot be read; nobody may remove it for that.
     """
-    found, known = {}, _Known(gone)
+    found, unread, known = {}, {}, _Known(gone)
     here = set(bundle_versions(home))
     tracker, there = _registered(config, home)
     for version in sorted(here | there, key=lambda one: int(one[1:])):
-        with _tables(tracker, home, version, version in here) as directory:
-            if whom := known.within(directory):
-                found[version] = whom
-    return found
+        try:
+            with _tables(tracker, home, version, version in here) as directory:
+                whom = known.within(directory)
+        except OSError as error:  # an outage
+            whom, unread[version] = set(gone.until), f"it cannot be read now: {error}"
+        if whom:
+            found[version] = whom
+    return found, unread
 
 
 def _registered(config: Config, home: Home) -> tuple[Tracker, set[str]]:
@@ -195,14 +212,18 @@ class _Known:
         self._names: dict[bytes, str] = {}  # of the forgotten -> their pseudonyms
 
     def within(self, directory: Path) -> set[str]:
-        """The pseudonyms of those whom the bundle in `directory` contains."""
+        """The pseudonyms of those whom the bundle in `directory` contains.
+
+        Everybody where its tables are missing or of another format. Raises OSError where they
+        cannot be read now.
+        """
         done = honoured(directory)
         wanted = {one for one, at_us in self.gone.until.items() if done.get(one, -1) < at_us}
         if not wanted:
             return set()
         try:
             ids = _ids(directory)
-        except (OSError, ValueError, KeyError):
+        except (FileNotFoundError, ValueError, KeyError):
             return wanted
         for one in np.setdiff1d(ids, self._seen).tolist():
             hidden = self.gone.hidden(one.decode())
@@ -253,11 +274,13 @@ def _dropped(home: Home, version: str, deadline: float) -> bool:
     return True
 
 
-def _made_before(home: Home, proof: Proof) -> list[str]:
-    """What was made of the log before it was read without them."""
+def _made_before(home: Home, proof: Proof) -> dict[str, str]:
+    """What was made of the log before it was read without them, or may have been, and its end."""
     gone = _all_of([proof], b"")
-    found = [one.name for one in stale(home, gone)]
-    return found if parts_honour(home, gone) else [*found, LOG]
+    found = [one.name for one in stale(home, gone)] + [LOG] * (not parts_honour(home, gone))
+    scratch = [f"{one.parent.name}/{one.name}" for one in intermediate(home)]
+    made = dict.fromkeys(found, "the next `feeds build` or `feeds retrain` removes it")
+    return made | dict.fromkeys(scratch, "of a command that runs, or was killed: then remove it")
 
 
 def _all_of(every: Sequence[Proof], key: bytes) -> Forgotten:

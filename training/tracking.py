@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from training.tuning import Tried
 
 CHAMPION = "champion"
+GONE = "RESOURCE_DOES_NOT_EXIST"  # MLflow's word
 SAMPLE_SECONDS = 1  # between two looks at the machine: one costs 10 ms, short runs are seen too
 _PYFUNC = Path(__file__).with_name("mlflow_model.py")
 _SHARED_FROM = 1 << 16  # bytes: smaller files are not worth a link
@@ -179,18 +180,34 @@ class Tracker:
             bundle.rename(target)
 
     def fetch_parts(self, version: int, parts: Sequence[str], target: Path) -> None:
-        """Download these files and directories of a version's bundle, as far as they are there."""
+        """Download these files and directories of a version's bundle, as far as it has them.
+
+        Nothing is left of one whose removal was cut off. Raises OSError where it cannot be read
+        now, for that is no word on what is in it.
+        """
         client = self.connect()
-        name = self.config.tracking.model_name
-        with suppress(MlflowException, OSError, ValueError):
-            source = str(client.get_model_version(name, str(version)).source)
-            model = client.get_logged_model(source.removeprefix("models:/"))
+        try:
+            model = self._model_of(client, version)
+            if model is None or self._was_deleted(model.artifact_location):
+                return
             (bundle,) = client.list_logged_model_artifacts(model.model_id, "artifacts")
-            for part in parts:
-                with suppress(MlflowException, OSError):
-                    mlflow.artifacts.download_artifacts(
-                        f"{model.artifact_location}/{bundle.path}/{part}", dst_path=str(target)
-                    )
+            there = client.list_logged_model_artifacts(model.model_id, bundle.path)
+            for part in {Path(file.path).name for file in there} & set(parts):
+                mlflow.artifacts.download_artifacts(
+                    f"{model.artifact_location}/{bundle.path}/{part}", dst_path=str(target)
+                )
+        except Exception as error:  # a store's own library raises what it likes
+            raise OSError(f"MLflow cannot read it now: {error}") from error
+
+    def _model_of(self, client: mlflow.MlflowClient, version: int) -> Any:
+        """MLflow's model behind a version; None: it was deleted."""
+        source = client.get_model_version(self.config.tracking.model_name, str(version)).source
+        try:
+            return client.get_logged_model(str(source).removeprefix("models:/"))
+        except MlflowException as error:
+            if error.error_code == GONE and str(source).startswith("models:/"):
+                return None
+            raise
 
     def remove(self, version: int) -> None:
         """Take a version and its bundle out of MLflow, and the files of its run; metrics stay.
@@ -209,10 +226,20 @@ class Tracker:
 
     def _delete_files(self, uri: str) -> None:
         """Those below the home only, and the directory around them."""
+        directory = self._ours(uri)
+        if directory is not None and directory.exists():
+            shutil.rmtree(directory)
+
+    def _was_deleted(self, uri: str) -> bool:
+        """Has `_delete_files` been here? A store that is not there at all says nothing."""
+        directory = self._ours(uri)
+        return directory is not None and directory.parent.exists() and not directory.exists()
+
+    def _ours(self, uri: str) -> Path | None:
+        """The directory around these files where it lies below the home."""
         directory = Path(url2pathname(urlparse(uri).path)).parent
         ours = (self.home.root / "artifacts").resolve()
-        if ours in directory.parents and directory.exists():
-            shutil.rmtree(directory)
+        return directory if ours in directory.parents else None
 
 
 def _open_run() -> Any:

@@ -19,6 +19,7 @@ from feeds_client.errors import FeedsError
 ATTEMPTS = 4
 HURRY = 0.25  # seconds; with a fallback at hand nobody waits longer for a second try
 _AGAIN = frozenset({429, 502, 503})  # refused before anything was done
+_TOO_LATE = 504  # a time limit on the way ran out, of the service's own or of a proxy
 _BACKOFF = wait_random_exponential(multiplier=0.05, max=1)  # seconds; 0 to 0.05, 0.1, 0.2, …
 # The service was not reached, or closed a connection that had been idle.
 _NOT_REACHED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout,
@@ -36,7 +37,7 @@ def policy(endpoint: Endpoint[Any], within: float) -> dict[str, Any]:
         if not isinstance(error, FeedsError):
             return False
         if error.status is not None:
-            return error.status in _AGAIN
+            return error.status in _AGAIN or (endpoint.told and error.status == _TOO_LATE)
         return endpoint.told or isinstance(error.__cause__, _NOT_REACHED)
 
     return {
