@@ -256,8 +256,10 @@ def _client(place: str, *, attempts: int) -> Redis:
 
 
 def _unavailable(error: Exception) -> StateUnavailable:
-    told = str(error) or "no answer in time"
-    return StateUnavailable(f"the store cannot be reached now: {told}; send it again later")
+    """It names the kind of trouble, not the place: any caller may read it."""
+    return StateUnavailable(
+        f"the store cannot be reached now ({type(error).__name__}); send it again later"
+    )
 
 
 def _refused(error: RedisError) -> StateUnavailable:
