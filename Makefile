@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SHOP := $(abspath $(or $(FEEDS_SHOP),.feeds/demo/shop/feeds.yaml))
 DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
-.PHONY: demo bento snippet notebooks test test-notebooks test-slow lint format bench-features bench-build bench-rankers \
+.PHONY: demo bento snippet notebooks test test-long test-notebooks test-slow lint format bench-features bench-build bench-rankers \
 	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
 	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-faults bench-hostile bench-soak clean
 
@@ -17,8 +17,11 @@ demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after
 test: .venv/installed-for-tests ## all tests, real servers included; those whose program is missing skip (README.md), -rs says why
 	$(BIN)/python -m pytest
 
+test-long: .venv/installed-for-tests ## what takes too long for every change: a home searched for a forgotten person, a bento, notebooks, mails in a browser
+	$(BIN)/python -m pytest -m long -rs
+
 test-notebooks: .venv/installed-for-tests $(DEMO) ## executes every notebook
-	FEEDS_SHOP=$(SHOP) $(BIN)/python -m pytest tests/test_notebooks.py
+	FEEDS_SHOP=$(SHOP) $(BIN)/python -m pytest -m 'not real_shop' tests/test_notebooks.py
 
 test-slow: .venv/installed-for-tests ## executes every notebook on each real log under FEEDS_DATA
 	$(BIN)/python -m pytest -m real_shop -rs

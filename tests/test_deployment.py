@@ -310,7 +310,7 @@ def shopper(proxy, guarded, address: str) -> httpx.Client:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestTheBento:
     def test_runs_from_its_tag_elsewhere_with_a_home_of_its_own(self, trained, tmp_path):
         need("uv")  # for `bentoml build`, which would install it

@@ -112,7 +112,7 @@ def whose(home: Home, names: list[str]) -> set[str]:
             if any(pseudonym(key, name, own) in people for own in [*salts, None])}  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_file_of_the_home_holds_a_forgotten_person(tmp_path, run):
     from command.demo import free_port, served
 

@@ -18,6 +18,7 @@ from serving.mail_blocks import Block, BlockItem, Mail
 from serving.mail_preview import Persona, preview_page
 from serving.rendering import load_templates, rendered
 
+pytestmark = pytest.mark.long
 PICTURE = "https://shop.example/a.png"
 SHOWN = "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
 DARK_PAPER, LIGHT_PAPER = "rgb(23, 24, 26)", "rgb(244, 242, 237)"

@@ -96,6 +96,7 @@ def test_a_notebook_is_committed_as_written(book):
     assert ids == [f"cell-{number:02d}" for number in range(1, len(ids) + 1)]
 
 
+@pytest.mark.long
 @every_notebook
 def test_a_notebook_runs_on_a_small_shop(book, small_shop, monkeypatch):
     execute(book, small_shop, monkeypatch)
