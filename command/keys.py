@@ -57,9 +57,9 @@ def list_keys(config: ConfigPath = HERE, home: HomePath = None) -> None:
     from rich.table import Table
 
     from command.show import console
-    from serving.keys import keys_file, read_keys
+    from serving.keys import read_keys
 
-    keys = read_keys(keys_file(_home(config, home)))
+    keys = read_keys(_home(config, home).keys)
     if not keys:
         console.print("there is no key; make one with `feeds keys add NAME --scope read`")
         return
@@ -93,13 +93,13 @@ def open_to(home: Home, host: str, *, is_open: bool) -> str:
     "1": whoever comes; "here": programs of this machine; "0": nobody. Raises ValueError where it
     would have no key, would be reached from other machines, and nobody said `--open`.
     """
-    from serving.keys import keys_file, read_keys
+    from serving.keys import read_keys
 
     if is_open:
         return "1"
     if _is_this_machine(host):
         return "here"
-    if not read_keys(keys_file(home)):
+    if not read_keys(home.keys):
         raise ValueError(
             f"without a key whoever reaches {host} could ask and tell anything; make one with "
             "`feeds keys add NAME --scope read`, or say --open if that is meant"

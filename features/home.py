@@ -101,6 +101,16 @@ class Home:
         return self.root / "forgotten"
 
     @property
+    def keys(self) -> Path:
+        """Who may ask the service: digests of the keys, readable by its owner only."""
+        return self.root / "keys.json"
+
+    @property
+    def link_keys(self) -> Path:
+        """What links in mails are signed with; readable by its owner only."""
+        return self.root / "link_keys.json"
+
+    @property
     def served(self) -> Path:
         """The service's own records as tables that a build reads; can be made again."""
         return self.root / "served"

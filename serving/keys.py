@@ -74,11 +74,6 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     keys: list[Key] = []
 
 
-def keys_file(home: Home) -> Path:
-    """Where the keys of a home lie."""
-    return home.root / "keys.json"
-
-
 def read_keys(path: Path) -> list[Key]:
     """The keys of the file; none where there is no file.
 
@@ -191,7 +186,7 @@ class Keyring:
 @contextmanager
 def _changed(home: Home) -> Iterator[list[Key]]:
     """The keys, to be changed in place; written when the block ends, one writer at a time."""
-    path = keys_file(home)
+    path = home.keys
     with home.locked("keys.lock"):
         keys = read_keys(path)
         yield keys

@@ -22,27 +22,22 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     keys: list[LinkKey]  # the newest first
 
 
-def link_keys_file(home: Home) -> Path:
-    """Where they lie; readable by its owner only."""
-    return home.root / "link_keys.json"
-
-
 def link_keys(home: Home) -> list[LinkKey]:
     """The valid keys, the newest first; the first who asks makes one.
 
     Raises ValueError for a file that cannot be understood.
     """
-    found = _read(link_keys_file(home))
+    found = _read(home.link_keys)
     if not found:
         with home.locked("link_keys.lock"):
-            found = _read(link_keys_file(home)) or _written(home, [_fresh(0)])
+            found = _read(home.link_keys) or _written(home, [_fresh(0)])
     return found
 
 
 def rotate(home: Home) -> list[LinkKey]:
     """A new key signs from now on; links of the one before still work, older ones do not."""
     with home.locked("link_keys.lock"):
-        before = _read(link_keys_file(home))
+        before = _read(home.link_keys)
         number = (before[0].number + 1) % _NUMBERS if before else 0
         return _written(home, [_fresh(number), *before][:_VALID])
 
@@ -75,7 +70,7 @@ class LinkKeys:
 
     def _stamped(self) -> tuple[int, int] | None:
         try:
-            found = link_keys_file(self._home).stat()
+            found = self._home.link_keys.stat()
         except FileNotFoundError:
             return None
         return found.st_ctime_ns, found.st_ino
@@ -98,7 +93,7 @@ def _read(path: Path) -> list[LinkKey]:
 
 
 def _written(home: Home, keys: list[LinkKey]) -> list[LinkKey]:
-    path = link_keys_file(home)
+    path = home.link_keys
     with written_beside(path) as beside:
         beside.touch(mode=0o600)  # before anything is in it
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(_File(keys)), indent=1))

@@ -48,7 +48,7 @@ from serving.desk import BadRequest, Desk
 from serving.feed import feed
 from serving.guard import guarded, of_the_page, options_of, page_speaks_for_a_customer
 from serving.incidents import failed, keep_values_out_of_logs
-from serving.keys import Keyring, keys_file
+from serving.keys import Keyring
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
@@ -215,7 +215,7 @@ def _behind_the_door(app: ASGIApp) -> ASGIApp:
     logs.begin(_worker())
     to_whom = os.environ.get(OPEN)
     keyring = Keyring(
-        keys_file(_home()), no_keys_is_open=to_whom in ("1", HERE), only_here=to_whom == HERE
+        _home().keys, no_keys_is_open=to_whom in ("1", HERE), only_here=to_whom == HERE
     )
     return guarded(app, options_of(_config()), keyring)
 

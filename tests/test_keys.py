@@ -10,7 +10,7 @@ import pytest
 
 from command.keys import open_to
 from features.home import Home
-from serving.keys import NEEDED, Keyring, add_key, keys_file, read_keys, revoke_key
+from serving.keys import NEEDED, Keyring, add_key, read_keys, revoke_key
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ class TestTheFile:
     def test_has_no_token_and_only_its_owner_reads_it(self, home):
         token = add_key(home, "shop", ["read"])
         assert re.fullmatch(r"fk_[\w-]{43}", token)
-        assert token[3:] not in keys_file(home).read_text()
-        assert keys_file(home).stat().st_mode & 0o777 == 0o600
+        assert token[3:] not in home.keys.read_text()
+        assert home.keys.stat().st_mode & 0o777 == 0o600
 
     def test_says_what_each_key_may(self, home):
         add_key(home, "shop", ["write", "read"], days=30)
         add_key(home, "page", ["read"], page=True)
-        shop, page = read_keys(keys_file(home))
+        shop, page = read_keys(home.keys)
         assert (shop.name, shop.scopes, shop.page) == ("shop", ["read", "write"], False)
         assert shop.expires == shop.made + timedelta(days=30)
         assert (page.name, page.scopes, page.page, page.expires) == ("page", ["read"], True, None)
@@ -45,7 +45,7 @@ class TestTheFile:
         for name in ("a", "b"):
             add_key(home, name, ["read"])
         assert revoke_key(home, "a") == 1
-        assert [one.name for one in read_keys(keys_file(home))] == ["b"]
+        assert [one.name for one in read_keys(home.keys)] == ["b"]
 
     @pytest.mark.parametrize(
         ("name", "scopes", "page", "told"),
@@ -61,7 +61,7 @@ class TestTheFile:
         add_key(home, "taken", ["read"])
         with pytest.raises(ValueError, match=told):
             add_key(home, name, scopes, page=page)
-        assert len(read_keys(keys_file(home))) == 1
+        assert len(read_keys(home.keys)) == 1
 
     def test_revoking_what_is_not_there_says_what_is(self, home):
         add_key(home, "shop", ["read"])
@@ -70,9 +70,9 @@ class TestTheFile:
 
     @pytest.mark.parametrize("text", ["{", '{"keys": [{"name": "a"}]}', '{"kees": []}', "\xff"])
     def test_that_is_broken_is_named(self, home, text):
-        keys_file(home).write_bytes(text.encode("latin-1"))
+        home.keys.write_bytes(text.encode("latin-1"))
         with pytest.raises(ValueError, match=r"keys\.json: .*feeds keys add"):
-            read_keys(keys_file(home))
+            read_keys(home.keys)
 
 
 class TestWhatAKeyMay:
@@ -88,7 +88,7 @@ class TestWhatAKeyMay:
     )
     def test_is_what_its_scopes_say(self, home, scopes, page, endpoints):
         add_key(home, "it", scopes, page=page)
-        key = read_keys(keys_file(home))[0]
+        key = read_keys(home.keys)[0]
         assert [one for one in NEEDED if key.may(one)] == [
             one for one in NEEDED if one in endpoints.split()
         ]
@@ -97,14 +97,14 @@ class TestWhatAKeyMay:
 class TestAWorker:
     def test_knows_a_key_by_its_token_only(self, home):
         token = add_key(home, "shop", ["read"])
-        ring = Keyring(keys_file(home))
+        ring = Keyring(home.keys)
         assert ring.find(token.encode()).name == "shop"
-        for other in (token[:-1], token + "x", "", "shop", read_keys(keys_file(home))[0].digest):
+        for other in (token[:-1], token + "x", "", "shop", read_keys(home.keys)[0].digest):
             assert ring.find(other.encode()) is None
 
     def test_follows_the_file_and_two_keys_count_at_once(self, home):
         old = add_key(home, "old", ["read"])
-        ring = Keyring(keys_file(home))
+        ring = Keyring(home.keys)
         new = add_key(home, "new", ["read"])
         assert ring.find(new.encode()) is None
         ring.refresh()
@@ -116,27 +116,27 @@ class TestAWorker:
 
     def test_refuses_a_key_whose_days_are_over(self, home):
         token = add_key(home, "shop", ["read"], days=1).encode()
-        ring = Keyring(keys_file(home))
+        ring = Keyring(home.keys)
         assert ring.find(token, in_an_hour).name == "shop"
         assert ring.find(token, lambda: in_an_hour() + timedelta(days=1)) is None
 
     def test_keeps_its_keys_when_the_file_breaks(self, home, caplog):
         token = add_key(home, "shop", ["read"])
-        ring = Keyring(keys_file(home), no_keys_is_open=True)
-        keys_file(home).write_text("{")
+        ring = Keyring(home.keys, no_keys_is_open=True)
+        home.keys.write_text("{")
         ring.refresh()
         assert ring.find(token.encode()).name == "shop"
         assert not ring.open
         assert "the keys stay as they were" in caplog.text
 
     def test_lets_nobody_in_while_the_file_is_broken_from_the_start(self, home):
-        keys_file(home).write_text("{")
-        assert not Keyring(keys_file(home), no_keys_is_open=True).open
+        home.keys.write_text("{")
+        assert not Keyring(home.keys, no_keys_is_open=True).open
 
     def test_is_open_without_keys_only_where_that_is_meant(self, home, caplog):
-        assert not Keyring(keys_file(home)).open
+        assert not Keyring(home.keys).open
         assert "nobody may ask" in caplog.text
-        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        ring = Keyring(home.keys, no_keys_is_open=True)
         assert ring.open
         assert "anyone who reaches this port may ask" in caplog.text
         add_key(home, "first", ["read"])
@@ -144,11 +144,11 @@ class TestAWorker:
         assert not ring.open
 
     def test_stays_closed_once_there_was_a_file(self, home, caplog):
-        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        ring = Keyring(home.keys, no_keys_is_open=True)
         token = add_key(home, "only", ["read"])
         ring.refresh()
         assert ring.find(token.encode())
-        keys_file(home).unlink()  # lost
+        home.keys.unlink()  # lost
         ring.refresh()
         assert (ring.open, ring.find(token.encode())) == (False, None)
         assert "nobody may ask" in caplog.text
@@ -156,12 +156,12 @@ class TestAWorker:
         revoke_key(home, "other")  # a file without a key
         ring.refresh()
         assert not ring.open
-        assert not Keyring(keys_file(home), no_keys_is_open=True).open
+        assert not Keyring(home.keys, no_keys_is_open=True).open
 
     def test_reads_a_file_again_that_could_not_be_read(self, home, caplog, monkeypatch):
         token = add_key(home, "shop", ["read"])
-        monkeypatch.setattr(type(keys_file(home)), "read_bytes", out_of_order)
-        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        monkeypatch.setattr(type(home.keys), "read_bytes", out_of_order)
+        ring = Keyring(home.keys, no_keys_is_open=True)
         ring.refresh()
         assert caplog.text.count("out of order") == 1
         monkeypatch.undo()
@@ -169,7 +169,7 @@ class TestAWorker:
         assert ring.find(token.encode()).name == "shop"
 
     def test_says_once_that_it_is_open(self, home, caplog):
-        ring = Keyring(keys_file(home), no_keys_is_open=True)
+        ring = Keyring(home.keys, no_keys_is_open=True)
         for _ in range(3):
             ring.refresh()
         assert caplog.text.count("no keys") == 1
@@ -196,7 +196,7 @@ class TestTheCommand:
                             "--home", home.root)  # fmt: skip
         token = told.splitlines()[-1]
         assert code == 0
-        assert Keyring(keys_file(home)).find(token.encode()).name == "shop"
+        assert Keyring(home.keys).find(token.encode()).name == "shop"
         _, listed, _ = run("keys", "list", "--home", home.root)
         assert "shop" in listed
         assert "read" in listed
@@ -207,7 +207,7 @@ class TestTheCommand:
         code, told, _ = run("keys", "revoke", "shop", "--home", home.root)
         assert code == 0
         assert "without any key" in told
-        assert json.loads(keys_file(home).read_text()) == {"keys": []}
+        assert json.loads(home.keys.read_text()) == {"keys": []}
 
     def test_warns_of_a_page_that_no_site_may_have(self, run, tmp_path):
         config = tmp_path / "feeds.yaml"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.home import Home
-from serving.link_keys import LinkKeys, link_keys, link_keys_file, rotate
+from serving.link_keys import LinkKeys, link_keys, rotate
 from serving.links import Link, LinkKey, Refused, address, read, signed, utm
 
 KEY, OTHER = LinkKey(1, b"k" * 32), LinkKey(2, b"o" * 32)
@@ -125,7 +125,7 @@ class TestKeys:
 
     def test_are_for_their_owner_only(self, home):
         link_keys(home)
-        assert link_keys_file(home).stat().st_mode & 0o077 == 0
+        assert home.link_keys.stat().st_mode & 0o077 == 0
 
     def test_the_one_before_still_reads_and_the_one_before_that_does_not(self, home):
         first = signed(link_keys(home)[0], LINK)
@@ -146,15 +146,15 @@ class TestKeys:
     def test_a_worker_keeps_its_keys_when_the_file_is_gone_or_broken(self, home, caplog):
         worker = LinkKeys(home)
         token = signed(worker.newest, LINK)
-        link_keys_file(home).write_text("{")
+        home.link_keys.write_text("{")
         assert read(worker.valid(), token, BEFORE) == LINK
         assert "stay as they were" in caplog.text
-        link_keys_file(home).unlink()
+        home.link_keys.unlink()
         assert read(worker.valid(), token, BEFORE) == LINK
-        assert not link_keys_file(home).exists()
+        assert not home.link_keys.exists()
 
     def test_a_broken_file_is_not_made_anew(self, home):
-        link_keys_file(home).write_text("{}")
+        home.link_keys.write_text("{}")
         with pytest.raises(ValueError, match=r"link_keys\.json.*put the file back"):
             link_keys(home)
 
