@@ -185,6 +185,16 @@ class TestTold:
                  *(Link(visitor_id=v, user_id=u, at_us=1) for v, u in links)]  # fmt: skip
         assert dry("identify", facts, visitor_id=device, user_id="c0")["would"] == [told]
 
+    def test_a_device_that_is_anothers_by_now_is_not_forgotten_with_a_customer(self, dry):
+        """The model's log says that the phone is c0's."""
+        moved = Link(visitor_id="phone", user_id="c1", at_us=1)
+        assert not any("phone" in one for one in dry("forget", [moved], user_id="c0")["would"])
+
+    def test_who_is_named_by_a_device_is_forgotten_with_all_that_the_log_knows(self, dry):
+        tablet = Link(visitor_id="tablet", user_id="c0", at_us=1)
+        told = dry("forget", [tablet], visitor_id="tablet")["would"]
+        assert told[-1] == "the device phone would be forgotten, too"
+
     def test_forget_says_what_would_go(self, dry):
         facts = [view("r1", user_id="c0"), Link(visitor_id="tv", user_id="c0", at_us=1),
                  Answer(user_id="c0", question="q", answer="roses", answered_us=1)]  # fmt: skip
