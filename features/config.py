@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from features.experiments import Experiment, check_experiments
 from features.feed_rules import FeedRule, check_rules, segment_names
+from features.mail_options import MailOptions, check_mail
 from features.messages import Message, check_messages
 from features.options import (
     RUNGS,
@@ -134,6 +135,7 @@ class Placement(Section):
     sort_only: bool = False
     exploration_share: Share = 0.0
     not_repeated_for_days: float | None = Field(default=None, ge=0)
+    template: str | None = Field(default=None, min_length=1)  # of a mail; None: by its kind
 
     @model_validator(mode="after")
     def _can_be_filled(self) -> Self:
@@ -176,6 +178,7 @@ class Config(Section):
     bounds: Bounds = Bounds()
     rules: list[FeedRule] = []
     messages: list[Message] = []
+    mail: MailOptions = MailOptions()
     experiments: list[Experiment] = []
     service: ServiceOptions = ServiceOptions()
 
@@ -226,6 +229,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _messages_are_for_somebody(self) -> Self:
         check_messages(self.messages, segment_names(self.segments))
+        check_mail(self.mail, self.placements, self.signals)
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from features.options import Positive, Section
 
@@ -45,6 +46,9 @@ Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$", to_lower
 Site = Annotated[str, StringConstraints(pattern=_SITE)]
 TemplateFile = Annotated[str, StringConstraints(pattern=r"^.+\.html\.j2$")]
 PictureUrl = Annotated[str, StringConstraints(pattern=r"^https://[^\s\"<>]+$")]
+CategoryPage = Annotated[
+    str, StringConstraints(pattern=r"^https?://[^\s\"<>]*\{category\}[^\s\"<>]*$")
+]
 Ratio = Annotated[float, Field(ge=0.4, le=3)]  # width / height
 
 
@@ -65,9 +69,36 @@ class MailLook(Section):
     article_picture: Ratio = 1.5
 
 
+def _yes_no(value: object) -> object:
+    return {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+
+
+class Withholding(Section):
+    """Who gets no mail, or a less personal one: what is asked before any item is looked at."""
+
+    consent_default: Annotated[Literal["yes", "no"], BeforeValidator(_yes_no)] = "no"
+    mails_per_week: Positive | None = None  # of customers who did not say; None: no limit
+    just_bought_days: float = Field(default=0, ge=0)  # no mail so soon after an order
+    stale_after_days: Positive | None = None  # nothing was done for so long; None: never stale
+    stale: Literal["fallback", "suppress"] = "suppress"
+    min_events: int = Field(default=0, ge=0)  # fewer: too little is known to be personal
+    low_confidence: Literal["fallback", "suppress"] = "fallback"
+    min_new_items: int = Field(default=1, ge=0)  # in the whole mail, beside the last one's
+    channel_question: str | None = Field(default=None, min_length=1)  # of the preferences
+    channel_answers: list[str] = Field(default=["email", "e-mail", "mail"], min_length=1)
+
+
 class MailOptions(Section):
     """The section `mail`."""
 
+    withhold: Withholding = Withholding()
+    echo_after_hours: float = Field(default=12, ge=0)  # what was just looked at is not shown back
+    bought_again_after_days: float = Field(
+        default=30, ge=0
+    )  # of items without a rhythm of their own
+    repeats_site: bool = False  # may a mail repeat what the site has shown of late?
+    click_event: str = Field(default="email_click", min_length=1)  # what a click is filed as
+    category_page: CategoryPage | None = None  # where a link of an item that is gone leads
     shop_name: str = Field(default="", max_length=200)  # stands on top
     site: Site | None = None  # https://shop.example: relative addresses of the catalogue are its
     links: Site | None = None  # https://feeds.shop.example, which answers /r/…; None: straight on
@@ -79,3 +110,24 @@ class MailOptions(Section):
     look: MailLook = MailLook()
     templates: dict[str, TemplateFile] = Field(default={})  # name -> path beside the config
     words: dict[str, dict[Word, str]] = Field(default={})  # language -> word -> text
+
+
+def check_mail(
+    mail: MailOptions, placements: Mapping[str, Any], signals: Mapping[str, Any]
+) -> None:
+    """Refuse what only the whole config can judge: a ValueError names the key.
+
+    placements: name -> Placement        signals: event type -> Signal
+    """
+    known = {"products", "articles", *mail.templates} - {"frame"}
+    for name, place in placements.items():
+        if place.template is not None and place.template not in known:
+            raise ValueError(
+                f"placements.{name}.template: there is no mail template {place.template!r}; "
+                f"choose from {', '.join(sorted(known))}, or give its file under mail.templates"
+            )
+    if mail.links and mail.click_event not in signals:
+        raise ValueError(
+            f"mail.click_event: {mail.click_event!r} is none of the signals, so no click would "
+            "count; add it there, or name one of " + ", ".join(signals)
+        )
