@@ -435,6 +435,39 @@ def demo(
     )
 
 
+@app.command()
+def mail(
+    placement: Annotated[
+        list[str], typer.Option(help="a block of the mail; once for each, in their order")
+    ],
+    out: Annotated[Path, typer.Option(help="directory for the files of this mailing")],
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+    recipients: Annotated[
+        Path | None, typer.Option(help="the list: user_id …; default: all customers of the model")
+    ] = None,
+    mailing: Annotated[
+        str | None, typer.Option(help="its name, for links and reports; default: the day")
+    ] = None,
+    model: ModelName = None,
+    at: Annotated[
+        datetime | None, typer.Option(help="the moment (UTC), where the clock is as_of")
+    ] = None,
+    html: Annotated[bool, typer.Option(help="also every mail as HTML and plain text")] = False,
+    trial: Annotated[bool, typer.Option(help="remember nothing of it")] = False,
+    preview: Annotated[
+        bool, typer.Option(help="only a page with some kinds of readers beside one another")
+    ] = False,
+) -> None:
+    """The right items for everybody on a list, once, or no mail at all; files for the sender."""
+    from command.mail import Wish
+    from command.mail import mail as send
+    from command.mail import preview as look
+
+    wish = Wish(tuple(placement), out, recipients, mailing, model, html, trial, _utc(at))
+    (look if preview else send)(*_shop(config, home), config, wish)
+
+
 def _utc(moment: datetime | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 

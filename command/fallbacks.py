@@ -39,6 +39,15 @@ WHY = {
     "too_few_items": "fewer items were left than the placement wants",
     "nothing_allowed": "rules and wishes left no item",
     "degraded": "the store was away",
+    "no_email_consent": "they have not agreed to get mails",
+    "frequency_reached": "they had as many mails of late as they want",
+    "other_channel": "they would rather not hear by e-mail",
+    "nothing_new": "there is nothing that their last mail did not show",
+    "just_bought": "they have only just ordered",
+    "stale_profile": "they have done nothing for so long that what is known says little",
+    "low_confidence": "too little is known of them",
+    "holdout": "an experiment keeps them out, to measure what mails do",
+    "forgotten": "they asked to be forgotten",
 }
 _JUMP, _ENOUGH = 0.05, 100  # what is worth a look: so much more than before, of so many decisions
 

@@ -67,7 +67,9 @@ def input_digest(
     gone: who is forgotten, which is a part of the input
     """
     moment = None if as_of is None else to_us(as_of)
-    told = f"{SCHEMA_VERSION} {config.digest(*SECTIONS)} {config.training.seed} {moment}"
+    asked = config.mail.withhold.channel_question  # of mails all else is no matter of features
+    parts = [config.digest(*SECTIONS), config.training.seed, moment, asked]
+    told = " ".join(str(part) for part in (SCHEMA_VERSION, *parts))
     total = hashlib.sha256(told.encode())
     total.update(json.dumps(mapping(config)).encode())
     for name, files in digests.items():

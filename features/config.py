@@ -228,8 +228,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _messages_are_for_somebody(self) -> Self:
-        check_messages(self.messages, segment_names(self.segments))
-        check_mail(self.mail, self.placements, self.signals)
+        check_messages(self.messages, segment_names(self.segments), self.placements)
+        check_mail(self.mail, self.placements, self.signals, self.experiments)
         return self
 
     @model_validator(mode="after")

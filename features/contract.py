@@ -204,8 +204,12 @@ _MEANT = {
     "id": "is neither a whole number nor plain text", "text": "is no text", "time": "is no time",
     "number": "is no finite number", "whole": "is no whole number", "flag": "is neither yes nor no",
 }  # fmt: skip
-UNREADABLE_CONSENT = f"consent_personalise {_MEANT['flag']}"
 Read = tuple[ir.Value, ir.BooleanValue]  # the value, null where it cannot be had; was one given?
+
+
+def unreadable(flag: str) -> str:
+    """The reason against a row in which this flag cannot be read: of consent, a refusal."""
+    return f"{flag} {_MEANT['flag']}"
 
 
 def _text(raw: ir.Value, _zone: str) -> Read:

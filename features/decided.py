@@ -31,6 +31,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     positions:    from 1
     propensities: chance with which the item stood there, None where that was not drawn
     marks:        per item what the rules did, such as "pinned"
+    mailing, message: of a block of a mail: the mailing's name, and the key message it came with
     """
 
     decision_id: str
@@ -51,6 +52,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     positions: list[int]
     propensities: list[float | None] = []
     marks: list[list[str]] = []
+    mailing: str = ""
+    message: str = ""
 
 
 class Torn(msgspec.Struct, frozen=True):

@@ -56,6 +56,7 @@ class Arm(Section):
     highest_rung: Rung | None = None
     model: Model | None = None  # a version, v3; `champion` is what everybody else gets
     rules: str | None = Field(default=None, min_length=1)  # the name of a set of rules
+    mail: bool = True  # False: no mail at all, so that one can measure what mails bring
 
 
 class Experiment(Section):
@@ -135,6 +136,7 @@ class Treatment:
     highest_rung: Rung | None = None
     model: str | None = None
     rules: str | None = None
+    mail: bool = True
 
 
 def assign(experiment: Experiment, unit: str) -> str:
@@ -185,6 +187,7 @@ def terms_of(experiments: Sequence[Experiment], arms: Mapping[str, str]) -> Trea
         highest_rung=min(rungs, key=RUNGS.index, default=None),
         model=next((arm.model for arm in mine if arm.model), None),
         rules=next((arm.rules for arm in mine if arm.rules), None),
+        mail=all(arm.mail for arm in mine),
     )
 
 

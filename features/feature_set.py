@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class FeatureSet:
         return found
 
     def table(self, name: str) -> pd.DataFrame:
-        """items, categories, persons, events, popularity, trending, repurchase or removed."""
+        """items, categories, persons, contacts, events, links, popularity, repurchase, …"""
         import pandas as pd
 
         return pd.read_parquet(self.directory / f"{name}.parquet")

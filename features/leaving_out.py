@@ -250,7 +250,8 @@ def _refusing(people: ir.Table) -> ir.Table:
         integer_name(c.name): ibis.null("int64" if c.kind == "time" else contract.TYPES[c.kind])
         for c in contract.TABLES["customers"]
     }
-    told = {"user_id": people.user_id, "consent_personalise": ibis.literal(False)}
+    told = {"user_id": people.user_id, "consent_personalise": ibis.literal(False),
+            "consent_email": ibis.literal(False)}  # fmt: skip
     return people.select(
         source_file=ibis.literal(RETURNED), source_row=ibis.row_number().cast("int64"),
         **nothing | told, reasons=ibis.null("array<string>"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from features.options import Positive, Section
 
+EMAIL = "email"  # the channel of placements that are blocks of mails
 Word = Literal["view", "read", "instead_of", "promoted", "web_view", "unsubscribe"]
 LINK_FIELDS = ("mailing", "placement", "position", "item_id")  # what UTM parameters may tell
 # What an e-mail service provider fills in: {{ url }}, {% url %}, *|URL|*, %%url%%, [url], <%url%>.
@@ -113,11 +114,12 @@ class MailOptions(Section):
 
 
 def check_mail(
-    mail: MailOptions, placements: Mapping[str, Any], signals: Mapping[str, Any]
-) -> None:
+    mail: MailOptions, placements: Mapping[str, Any], signals: Mapping[str, Any],
+    experiments: Sequence[Any] = (),
+) -> None:  # fmt: skip
     """Refuse what only the whole config can judge: a ValueError names the key.
 
-    placements: name -> Placement        signals: event type -> Signal
+    placements: name -> Placement     signals: event type -> Signal     experiments: of Experiment
     """
     known = {"products", "articles", *mail.templates} - {"frame"}
     for name, place in placements.items():
@@ -131,3 +133,12 @@ def check_mail(
             f"mail.click_event: {mail.click_event!r} is none of the signals, so no click would "
             "count; add it there, or name one of " + ", ".join(signals)
         )
+    for place, one in enumerate(experiments):
+        if all(arm.mail for arm in one.dealt.values()):
+            continue
+        where = one.placements or [""]
+        if any(name not in placements or placements[name].channel != EMAIL for name in where):
+            raise ValueError(
+                f"experiments.{place}.placements: an arm with `mail: no` withholds mails, so name "
+                f"placements whose channel is {EMAIL}, and only such"
+            )

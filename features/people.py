@@ -5,7 +5,7 @@ from __future__ import annotations
 import ibis
 import ibis.expr.types as ir
 
-from features.contract import UNREADABLE_CONSENT
+from features.contract import unreadable
 from features.identity import devices, with_person
 from features.types import MAX_ID
 
@@ -74,10 +74,10 @@ def _said(customers: ir.Table) -> ir.Table:
     An answer that cannot be read is a refusal. A rejected row may refuse but not agree.
     """
     sound = customers.reasons.isnull()
-    unreadable = ibis.coalesce(customers.reasons.contains(UNREADABLE_CONSENT), False)
+    garbled = ibis.coalesce(customers.reasons.contains(unreadable("consent_personalise")), False)
     given = customers.select(
         person="u:" + customers.user_id,
-        refuses=ibis.coalesce(~customers.consent_personalise, False) | unreadable,
+        refuses=ibis.coalesce(~customers.consent_personalise, False) | garbled,
         agrees=ibis.coalesce(customers.consent_personalise, False) & sound,
         joined_us=ibis.ifelse(sound, customers.joined_us, ibis.null("int64")),
     )

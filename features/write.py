@@ -12,7 +12,7 @@ import ibis.expr.types as ir
 import numpy as np
 import pyarrow.parquet as pq
 
-from features import arrays, catalogue, identity, popularity, profile
+from features import arrays, catalogue, contacts, identity, popularity, profile
 from features.config import Config
 from features.describe import People, describe
 from features.engine import Engine
@@ -47,6 +47,7 @@ def write_world(
     with timed("people"):
         people = describe(engine, config, world, before)
         _people(engine, people, directory)
+        _contacts(engine, config, world, directory)
     with timed("popularity"):
         rows = _popularity(engine, config, world, people, directory)
     with timed("write"):
@@ -116,6 +117,18 @@ def _people(engine: Engine, people: People, directory: Path) -> None:
     for number, groups in people.learned.items():
         arrays.save(groups, directory / "learned" / str(number))
     engine.write(people.prices, directory / "reference_prices.parquet", ["item_index", "currency"])
+
+
+def _contacts(engine: Engine, config: Config, world: World, directory: Path) -> None:
+    question, channels = config.mail.withhold.channel_question, None
+    preferences = world.tables.accepted(engine, "preferences")
+    if question is not None and preferences is not None:
+        channels = contacts.channels(
+            preferences, identity.devices(world.links), question, world.clean.moment_us
+        )
+    customers = world.tables.judged(engine, "customers")
+    found = contacts.contacts(world.persons, customers, channels)
+    engine.write(found, directory / "contacts.parquet", ["person_index"])
 
 
 def _popularity(

@@ -75,6 +75,14 @@ async def who(
     return Asker(name, known, rows, _consent(living, rows, recalled), recalled, now_us)
 
 
+def customer_of(living: Living, user_id: str, recalled: Recalled, now_us: int) -> Asker:
+    """A customer of whom the store has been asked already."""
+    rows = _rows(living, user_id, None, recalled)
+    known = bool(rows.size) or bool(recalled.events or recalled.answers)
+    consent = _consent(living, rows, recalled)
+    return Asker(f"u:{user_id}", known, rows, consent, recalled, now_us)
+
+
 def nobody(living: Living, now_us: int) -> Asker:
     """A perfect stranger."""
     rows, recalled = np.empty(0, np.int64), Recalled()

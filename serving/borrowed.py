@@ -30,9 +30,29 @@ class Borrowed:
         """See State."""
         self.loop.call_soon_threadsafe(self.state.note, seen)
 
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """See State."""
+        await self._there(self.state.keep(seen))
+
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""
         return await self._there(self.state.recall(user_id, visitor_id))
+
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """See State."""
+        return await self._there(self.state.recall_all(user_ids))
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """See State."""
+        return await self._there(self.state.whose(pseudonym))
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """See State."""
+        return await self._there(self.state.once(name, mailing, answer, seconds))
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """See State."""
+        return await self._there(self.state.said_before(name, mailing, seconds))
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """See State."""

@@ -20,12 +20,12 @@ def dry(desk: Desk, state: State) -> Desk:
     living = replace(desk.living, births=np.empty(0, np.int64))
     others = {version: dry(other, state) for version, other in desk.others.items()}
     return replace(
-        desk, living=living, state=state, log=_Unlogged(), random=np.random.default_rng(),
+        desk, living=living, state=state, log=Unlogged(), random=np.random.default_rng(),
         others=others, _met={}, _new={},  # nor is anybody met
     )  # fmt: skip
 
 
-class _Unlogged(DecisionLog):
+class Unlogged(DecisionLog):
     """A log that nobody reads."""
 
     def __init__(self) -> None:
@@ -53,9 +53,30 @@ class Unwritten:
     def note(self, seen: Shown | Met) -> None:
         """Nothing was shown."""
 
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """Nothing was shown."""
+
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """What is there."""
         return await self.state.recall(user_id, visitor_id)
+
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """What is there."""
+        return await self.state.recall_all(user_ids)
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """What is there."""
+        return await self.state.whose(pseudonym)
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """Nothing was said before, and nothing is kept."""
+        del name, mailing, seconds
+        return answer
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """Nothing was."""
+        del name, mailing, seconds
+        return None
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """Nothing: a dry run takes nothing in."""

@@ -116,7 +116,7 @@ def _answer(desk: Desk, request: FeedRequest, made: Made, before: list[str]) -> 
     why = _why(desk, request, made, before) if request.explain else None
     answer = answer_of(desk, request.placement, made, why)
     items = answer["items"]
-    answer["message"] = messages.for_people(desk, made.people) if items else None
+    answer["message"] = messages.for_people(desk, made.people, request.placement) if items else None
     answer["next_cursor"] = cursor.write(before, items, made.terms.size)
     remember(desk, made.asker, answer, cost_of(made))
     return answer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Literal
 from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit
 
@@ -120,17 +120,28 @@ def utm(url: str, fields: Mapping[str, str], values: Mapping[str, object]) -> st
     What the address has already stays as it is, except parameters of the same names: an analytics
     tool that finds two campaigns in one address takes either. Raises KeyError for an unknown field.
     """
-    filled = {
+    return with_parameters(url, fields, parameters(fields, values))
+
+
+def parameters(fields: Mapping[str, str], values: Mapping[str, object]) -> str:
+    """The query parameters that `utm` adds, encoded."""
+    return urlencode({
         name: _FIELD.sub(lambda found: str(values[found[1]]), text) for name, text in fields.items()
-    }
+    })  # fmt: skip
+
+
+def with_parameters(url: str, names: Container[str], told: str) -> str:
+    """The address with the parameters `told`, encoded; its own of these names go."""
+    if told and "?" not in url and "#" not in url:
+        return f"{url}?{told}"
     before, mark, fragment = url.partition("#")
     path, _, query = before.partition("?")
     kept = [
         part for part in query.split("&")
-        if part and unquote_plus(part.partition("=")[0]) not in filled
+        if part and unquote_plus(part.partition("=")[0]) not in names
     ]  # fmt: skip
-    told = "&".join([*kept, urlencode(filled)] if filled else kept)
-    return f"{path}?{told}{mark}{fragment}" if told else f"{path}{mark}{fragment}"
+    whole = "&".join([*kept, told] if told else kept)
+    return f"{path}?{whole}{mark}{fragment}" if whole else f"{path}{mark}{fragment}"
 
 
 def address(url: str, site: str | None = None) -> str:

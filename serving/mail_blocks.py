@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+import msgspec
 
 _WEB = ("https://", "http://")
 
 
-@dataclass(frozen=True, slots=True)
-class BlockItem:
+class BlockItem(msgspec.Struct, frozen=True, gc=False):
     """One item as a template sees it; an unknown text is empty, an unknown price None.
 
     url, image_url:    absolute, else a ValueError
@@ -75,7 +76,7 @@ class Mail:
     unsubscribe_url: str = ""
 
 
-ITEM_FIELDS = tuple(field.name for field in fields(BlockItem))
+ITEM_FIELDS = BlockItem.__struct_fields__
 
 
 def lacks(item: BlockItem, needs: Set[str]) -> str | None:

@@ -79,7 +79,18 @@ def row(fact: Fact | Shown, key: bytes) -> Row:
 
 def met_rows(met: Met, key: bytes) -> list[Row]:
     """The same for everybody who was met."""
-    return [["met", name, pseudonym(key, name), own] for name, own in met.salts.items()]
+    return [["met", *_met(name, own, key)] for name, own in met.salts.items()]
+
+
+def called_rows(name: str, salts: str, key: bytes) -> list[Row]:
+    """What a name that was met is called in decisions; `salts`: as `met` has them."""
+    return [["call", *_met(name, own, key)] for own in salts.split()]
+
+
+def _met(name: str, own: str, key: bytes) -> Row:
+    """Visitors get no mails: nobody asks whose their pseudonyms are."""
+    called = pseudonym(key, name, own) if name[0] == "u" else False
+    return [name, pseudonym(key, name), own, called]
 
 
 def asked(key: bytes, user_id: str | None, visitor_id: str | None) -> Row:

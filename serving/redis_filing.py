@@ -123,6 +123,20 @@ local function file_event(fact, at, user, hidden_user, visitor, hidden_visitor, 
   return 1
 end
 
+local function call_by(name, called)  -- what a customer is called in decisions
+  if called and call('HSETNX', P .. 'called', called, name) == 1 then
+    local before = call('HGET', P .. 'calls', name)
+    call('HSET', P .. 'calls', name, before and before .. ' ' .. called or called)
+  end
+end
+
+local function was_shown(name, at, placement, decision_id)
+  for _, one in ipairs(call('ZRANGEBYSCORE', P .. 'shown:' .. name, at, at)) do
+    local before = cjson.decode(string.sub(one, #place_of(0) + 1))
+    if before[2] == placement and before[4] == decision_id then return true end
+  end
+end
+
 local function forget_links(name)
   local id = string.sub(name, 3)
   if string.sub(name, 1, 1) == 'u' then
@@ -151,6 +165,11 @@ local function forget_name(name, hidden, at)
   call('DEL', P .. 'events:' .. name, P .. 'answers:' .. name, P .. 'shown:' .. name, row_of(name))
   call('SREM', P .. 'names', name)
   call('HDEL', P .. 'met', name)
+  for one in string.gmatch(call('HGET', P .. 'calls', name) or '', '%S+') do
+    call('HDEL', P .. 'called', one)
+  end
+  call('HDEL', P .. 'calls', name)
+  call('DEL', P .. 'answered:' .. name)
   local before = tonumber(call('HGET', P .. 'forgotten', hidden))
   if not before or before < at then call('HSET', P .. 'forgotten', hidden, at) end
   somebody_went = true
@@ -181,11 +200,13 @@ local filing = {{
   end,
   shown = function(fact, at, name, hidden)
     if stays_away(name, hidden) then return end
+    local this = cjson.decode(fact)
+    if was_shown(name, at, this[2], this[4]) then return end
     know(name, hidden)
     call('ZADD', P .. 'shown:' .. name, at, numbered(fact))
     call('ZREMRANGEBYRANK', P .. 'shown:' .. name, 0, {-MOST_SHOWN - 1})
   end,
-  met = function(name, hidden, salt)
+  met = function(name, hidden, salt, called)
     if stays_away(name, hidden) then return end
     local before = call('HGET', P .. 'met', name)
     if not before then call('HSET', P .. 'met', name, salt)
@@ -193,6 +214,11 @@ local filing = {{
       local first = salt < before  -- the smallest is the one that all take
       call('HSET', P .. 'met', name, first and salt .. ' ' .. before or before .. ' ' .. salt)
     end
+    call_by(name, called)
+  end,
+  call = function(name, hidden, salt, called)  -- who was met before there was `called`
+    local salts = call('HGET', P .. 'met', name)
+    if salts and string.find(salts, salt, 1, true) then call_by(name, called) end
   end,
 }}
 

@@ -21,12 +21,14 @@ from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as TooLate
 
+from features.decided import pseudonym
 from features.options import Identity
 from features.redis_place import parsed, stamp, why_foreign
 from serving import redis_facts as facts_of
 from serving.notes import Dropped
 from serving.redis_facts import Row
 from serving.redis_filing import FILE
+from serving.redis_mails import ONCE, SAID, WHOSE
 from serving.redis_reads import AFTER, RECALL, SINCE, TAIL
 from serving.state import (
     Event,
@@ -50,8 +52,10 @@ REWRITE_SECONDS = 60.0  # at most one wish for a new append-only file in so long
 IDLE_SECONDS = 10  # after which a connection is tried before it is used
 MOST_TOGETHER = 1000  # facts of one trip, or a little more
 MOST_ASKED = 32  # people of one trip
+MOST_RECALLED = 200  # customers of one trip of `recall_all`: a few milliseconds of Redis
 MOST_WAITING = 10_000  # calls, and notes; beyond it the store is too slow for what comes in
 
+_FOLLOWER = (SINCE, AFTER, TAIL)  # no request waits for these
 _log = logging.getLogger("feeds.state")
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -70,8 +74,8 @@ class RedisState:
         self._breaker = Breaker()
         self._scripts = {
             text: client.register_script(text)
-            for client, texts in ((self._reading, (RECALL, SINCE, AFTER, TAIL)),
-                                  (self._writing, (FILE,)))
+            for client, texts in ((self._reading, (RECALL, SINCE, AFTER, TAIL, WHOSE, SAID)),
+                                  (self._writing, (FILE, ONCE)))
             for text in texts
         }  # fmt: skip
         self._recalls = Trips[Row, Any](self._recall, MOST_ASKED)
@@ -102,8 +106,7 @@ class RedisState:
         if self._closing.is_set():
             return
         try:
-            rows = ([facts_of.row(seen, self._key)] if isinstance(seen, Shown)
-                    else facts_of.met_rows(seen, self._key))  # fmt: skip
+            rows = self._rows(seen)
         except OverflowError as error:
             self._dropped.add(1, error)
             return
@@ -115,12 +118,49 @@ class RedisState:
             self._flushing = True
             self._later(self._flush())
 
+    def _rows(self, seen: Shown | Met) -> list[Row]:
+        if isinstance(seen, Shown):
+            return [facts_of.row(seen, self._key)]
+        return facts_of.met_rows(seen, self._key)
+
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """See State; a long list goes in several trips, so that nobody else waits for all of it."""
+        if self._closing.is_set():
+            raise StateUnavailable("the state is closed")
+        rows = [row for one in seen for row in self._rows(one)]
+        for first in range(0, len(rows), MOST_TOGETHER):
+            await self._writes.ask(rows[first : first + MOST_TOGETHER])
+
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""
         if user_id is None and visitor_id is None:
             return Recalled()
         asked = facts_of.asked(self._key, user_id, visitor_id)
         return facts_of.recalled(await self._recalls.ask(asked), user_id)
+
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """See State."""
+        told: list[Recalled] = []
+        for first in range(0, len(user_ids), MOST_RECALLED):
+            some = user_ids[first : first + MOST_RECALLED]
+            found = await self._recall([facts_of.asked(self._key, one, None) for one in some])
+            told += map(facts_of.recalled, found, some)
+        return told
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """See State."""
+        found: bytes | None = await self._do(WHOSE, pseudonym)
+        return None if found is None else found.decode()
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """See State."""
+        hidden = pseudonym(self._key, name)
+        asked = (name, mailing, round(seconds * 1e6), answer, hidden)
+        return await self._do(ONCE, *asked)  # type: ignore[no-any-return]
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """See State."""
+        return await self._do(SAID, name, mailing, round(seconds * 1e6))  # type: ignore[no-any-return]
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """See State."""
@@ -164,11 +204,11 @@ class RedisState:
 
     async def _do(self, text: str, *arguments: str | int | bytes) -> Any:
         """Run one of our scripts, in one trip. Raises StateUnavailable."""
-        if not self._breaker.allows(PATIENCE if text in (RECALL, FILE) else 0.0):
+        if not self._breaker.allows(0.0 if text in _FOLLOWER else PATIENCE):
             raise StateUnavailable("the store did not answer a moment ago; send it again later")
         script: AsyncScript = self._scripts[text]
         try:
-            async with asyncio.timeout(WRITE_SECONDS if text is FILE else READ_SECONDS):
+            async with asyncio.timeout(WRITE_SECONDS if text in (FILE, ONCE) else READ_SECONDS):
                 found = await script(keys=[self._prefix], args=[self._stamp, *arguments])
         except (Unreachable, TooLate, OSError, TimeoutError) as error:
             self._breaker.failed()
@@ -181,6 +221,7 @@ class RedisState:
         if not self._looked:
             self._looked = True
             self._later(self._look())
+            self._later(self._call_all())
         return found
 
     async def _hang_up(self) -> None:
@@ -223,6 +264,25 @@ class RedisState:
                 "this Redis throws away what people said when it is full: "
                 "set `maxmemory-policy noeviction`"
             )
+
+    async def _call_all(self) -> None:
+        """Let those who were met before there was `called` be found by their pseudonyms, too."""
+        done = f"{self._prefix}called_all"
+        try:
+            if await self._reading.exists(done):
+                return
+            rows: list[Row] = []
+            async for name, salts in self._reading.hscan_iter(f"{self._prefix}met", count=1000):
+                rows += facts_of.called_rows(name.decode(), salts.decode(), self._key)
+                if self._closing.is_set():
+                    return
+                if len(rows) >= MOST_TOGETHER:
+                    await self._writes.ask(rows)
+                    rows = []
+            await self._writes.ask(rows)
+            await self._writing.set(done, 1)
+        except (StateUnavailable, RedisError, OSError, TimeoutError) as error:
+            _log.info("whose links of before are is not known yet: %s", error)
 
     async def _rewrite(self) -> None:
         """What was forgotten is in the append-only file until that is written anew."""

@@ -11,6 +11,7 @@ import msgspec
 
 from features.decided import pseudonym
 from features.options import Identity
+from serving import sqlite_mails as mails
 from serving.sqlite_tables import BUSY_SECONDS, CHANGE, EVENT
 from serving.state import Answer, Consent, Event, Fact, Forget, ItemChange, Link, Met, Shown
 
@@ -28,6 +29,7 @@ _EVENT = (
     f"INSERT INTO events (seq, person, {', '.join(EVENT)}) "
     f"VALUES (?, ?{', ?' * len(EVENT)}) ON CONFLICT DO NOTHING"
 )
+_SHOWN = "SELECT 1 FROM shown WHERE name = ? AND at_us = ? AND placement = ? AND decision_id = ?"
 _CHANGE = f"INSERT INTO item_changes (seq, {', '.join(CHANGE)}) VALUES (?{', ?' * len(CHANGE)})"
 
 
@@ -40,6 +42,10 @@ class Filing:
     key: bytes = field(repr=False)  # of the pseudonyms that the forgotten are remembered by
     seq: int = field(default=0, init=False)
     leftovers: bool = field(default=False, init=False)  # the write-ahead log may hold what went
+
+    def __post_init__(self) -> None:
+        """Look after a file of before."""
+        mails.call_all(self.connection, self.key)
 
     def begin(self) -> None:
         """Begin a transaction that no other process's can overtake."""
@@ -75,11 +81,24 @@ class Filing:
 
     def note(self, seen: Shown | Met) -> None:
         """File what a person was shown, or that they were shown anything; or nothing of it."""
+        self.keep([seen])
+
+    def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """The same of many; all of it or nothing."""
         with self._whole():
-            if isinstance(seen, Met):
-                self._meet(seen.salts)
-            else:
-                self._show(seen)
+            for one in seen:
+                if isinstance(one, Met):
+                    self._meet(one.salts)
+                else:
+                    self._show(one)
+
+    def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """See State.once."""
+        with self._whole():
+            before = mails.said_before(self.connection, name, mailing, seconds)
+            if before is None and not self._stays_away(name):
+                mails.answer(self.connection, (name, mailing), answer, seconds)
+        return answer if before is None else before
 
     @property
     def open(self) -> bool:
@@ -102,6 +121,8 @@ class Filing:
         """Keep salts, but of nobody who was forgotten and has told nothing since."""
         kept = [(name, own) for name, own in salts.items() if not self._stays_away(name)]
         self.connection.executemany("INSERT OR IGNORE INTO met VALUES (?, ?)", kept)
+        for name, own in kept:
+            mails.call(self.connection, self.key, name, own)
 
     def _stays_away(self, name: str) -> bool:
         if self._nobody_is_forgotten() or forgotten_us(self.connection, self.key, [name]) is None:
@@ -115,12 +136,13 @@ class Filing:
     def _show(self, shown: Shown) -> None:
         if self._stays_away(shown.name):
             return
-        items = msgspec.json.encode(shown.item_ids).decode()
+        this = (shown.name, shown.at_us, shown.placement)
+        if self.connection.execute(_SHOWN, (*this, shown.decision_id)).fetchone() is not None:
+            return
         self._know(shown.name)
-        self.connection.execute(
-            "INSERT INTO shown VALUES (?, ?, ?, ?, ?)",
-            (shown.name, shown.at_us, shown.placement, items, shown.decision_id),
-        )
+        items = msgspec.json.encode(shown.item_ids).decode()
+        row = (*this, items, shown.decision_id)
+        self.connection.execute("INSERT INTO shown VALUES (?, ?, ?, ?, ?)", row)
 
     def _file(self, fact: Fact) -> bool:
         match fact:
@@ -240,6 +262,8 @@ class Filing:
             self.connection.execute("DELETE FROM shown WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM names WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM met WHERE name = ?", (name,))
+            self.connection.execute("DELETE FROM whose WHERE name = ?", (name,))
+            self.connection.execute("DELETE FROM answered WHERE name = ?", (name,))
             column = "user_id" if name[0] == "u" else "visitor_id"
             self.connection.execute(f"DELETE FROM links WHERE {column} = ?", (name[2:],))
             self.connection.execute(

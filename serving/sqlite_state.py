@@ -14,16 +14,20 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from features.options import Identity
+from serving import sqlite_mails as mails
 from serving import telemetry
 from serving.notes import Dropped
 from serving.sqlite_filing import Filing
+from serving.sqlite_many import recall_all
 from serving.sqlite_reads import first_after, recall, since, tail, unavailable
 from serving.sqlite_tables import connect
 from serving.state import Event, Fact, Filed, Met, Recalled, Shown, StateUnavailable
@@ -35,14 +39,16 @@ MOST_TOGETHER = 1000  # facts of one commit, or a little more
 MOST_WAITING = 50_000  # writes; beyond it the disk is too slow for what comes in
 
 _log = logging.getLogger("feeds.state")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """The facts of one call, and whom to tell."""
+    """What one call wants to be filed, of how many facts, and whom to tell."""
 
-    facts: Sequence[Fact]
-    told: asyncio.Future[list[bool]]
+    work: Callable[[Filing], Any]
+    weight: int
+    told: asyncio.Future[Any]
 
 
 class _Writer(threading.Thread):
@@ -61,7 +67,7 @@ class _Writer(threading.Thread):
         going = True
         while going:
             calls, notes, going = self._gather()
-            answers: list[list[bool] | Exception]
+            answers: list[Any]
             try:
                 answers = self._commit(calls, notes) if calls or notes else []
             except Exception as error:  # whatever it was: this thread must live
@@ -99,7 +105,7 @@ class _Writer(threading.Thread):
                 until, facts = min(until, now + NOTE_SECONDS), facts + 1
             else:
                 calls.append(one)
-                until, facts = min(until, now + GATHER_SECONDS), facts + len(one.facts)
+                until, facts = min(until, now + GATHER_SECONDS), facts + one.weight
             if facts >= MOST_TOGETHER:
                 return calls, notes, True
             try:
@@ -108,15 +114,13 @@ class _Writer(threading.Thread):
                 return calls, notes, True
         return calls, notes, False
 
-    def _commit(
-        self, calls: list[_Waiting], notes: list[Shown | Met]
-    ) -> list[list[bool] | Exception]:
+    def _commit(self, calls: list[_Waiting], notes: list[Shown | Met]) -> list[Any]:
         """Keep everything in one transaction; what cannot be kept takes nothing else along."""
-        answers: list[list[bool] | Exception] = []
+        answers: list[Any] = []
         self.filing.begin()
         for call in calls:
             try:
-                answers.append(self.filing.file_all(call.facts))
+                answers.append(call.work(self.filing))
             except (sqlite3.OperationalError, sqlite3.InternalError):
                 raise  # of the file, not of these facts
             except Exception as error:
@@ -150,13 +154,25 @@ class SqliteState:
 
     async def write(self, facts: Sequence[Fact]) -> list[bool]:
         """See State."""
+        return await self._filed(lambda filing: filing.file_all(facts), len(facts))
+
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """See State."""
+        await self._filed(lambda filing: filing.keep(seen), len(seen))
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """See State."""
+        return await self._filed(lambda filing: filing.once(name, mailing, answer, seconds), 1)
+
+    async def _filed(self, work: Callable[[Filing], T], weight: int) -> T:
+        """Have it done within the next transaction."""
         if self._closed or self._writer.waiting.qsize() > MOST_WAITING:
             raise StateUnavailable(
                 "the state is closed" if self._closed else "more is coming in than can be kept; "
                 "send it again later"
             )  # fmt: skip
-        told: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self._writer.waiting.put(_Waiting(facts, told))
+        told: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.waiting.put(_Waiting(work, weight, told))
         return await told
 
     def note(self, seen: Shown | Met) -> None:
@@ -168,27 +184,42 @@ class SqliteState:
 
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""
+        return self._read(partial(recall, key=self._key, user_id=user_id, visitor_id=visitor_id))
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """See State."""
+        return self._read(partial(mails.whose, called=pseudonym))
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """See State."""
+        return self._read(partial(mails.said_before, name=name, mailing=mailing, seconds=seconds))
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            return recall(self._reader, self._key, user_id, visitor_id)
+            return work(self._reader)
         except sqlite3.Error as error:
             raise unavailable(error) from error
 
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """See State."""
+        return await self._followed(recall_all, self._key, list(user_ids))
+
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """See State."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, since, self._follower, seq, most)
+        return await self._followed(since, seq, most)
 
     async def first_after(self, moment_us: int) -> int:
         """See State."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, first_after, self._follower, moment_us)
+        return await self._followed(first_after, moment_us)
 
     async def tail(self, names: Sequence[str], before: int, most: int) -> dict[str, list[Event]]:
         """See State."""
+        return await self._followed(tail, list(names), (before, most))
+
+    async def _followed(self, work: Callable[..., T], *asked: Any) -> T:
+        """What takes its time is read in a thread."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(
-            self._thread, tail, self._follower, list(names), (before, most)
-        )
+        return await loop.run_in_executor(self._thread, work, self._follower, *asked)
 
     async def close(self) -> None:
         """See State."""
@@ -200,7 +231,7 @@ class SqliteState:
             connection.close()
 
 
-def _tell(calls: list[_Waiting], answers: Sequence[list[bool] | Exception]) -> None:
+def _tell(calls: list[_Waiting], answers: Sequence[Any]) -> None:
     """Wake all that wait, once per event loop."""
     by_loop = defaultdict(list)
     for call, answer in zip(calls, answers, strict=True):
@@ -210,9 +241,7 @@ def _tell(calls: list[_Waiting], answers: Sequence[list[bool] | Exception]) -> N
             loop.call_soon_threadsafe(_settle, told)
 
 
-def _settle(
-    told: list[tuple[asyncio.Future[list[bool]], list[bool] | Exception]],
-) -> None:
+def _settle(told: list[tuple[asyncio.Future[Any], Any]]) -> None:
     for future, answer in told:
         if future.done():  # who gave up waiting
             continue

@@ -47,6 +47,16 @@ CREATE TABLE names (name TEXT PRIMARY KEY, customer TEXT, shared INTEGER NOT NUL
 CREATE INDEX names_of_customer ON names (customer) WHERE customer IS NOT NULL;
 PRAGMA user_version = {VERSION};
 """
+# Made in a state of before, too: who does not know these tables is not disturbed by them, so that
+# the version stays, and a file goes on being used.
+_MORE = (
+    "CREATE TABLE IF NOT EXISTS whose (pseudonym TEXT PRIMARY KEY, name TEXT NOT NULL) "
+    "WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS whose_of_name ON whose (name)",
+    "CREATE TABLE IF NOT EXISTS answered (name TEXT, mailing TEXT, answer BLOB NOT NULL, "
+    "at_us INTEGER NOT NULL, until_us INTEGER NOT NULL, PRIMARY KEY (name, mailing)) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS answered_until ON answered (until_us)",  # the last to be made
+)
 
 
 def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
@@ -68,6 +78,7 @@ def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connec
                 f"{path} holds a state of version {found}, this program keeps version {VERSION}; "
                 "serve with the program that wrote it, or move it away: a new state begins"
             )
+        _add(connection)
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
@@ -98,6 +109,16 @@ def _prepare(connection: sqlite3.Connection) -> None:
         for statement in _TABLES.split(";\n"):
             connection.execute(statement)
     connection.execute("COMMIT")
+
+
+def _add(connection: sqlite3.Connection) -> None:
+    """Make the tables that a state of before lacks."""
+    there = "SELECT 1 FROM sqlite_master WHERE name = 'answered_until'"
+    if connection.execute(there).fetchone() is None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _MORE:
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def _version(connection: sqlite3.Connection) -> int:

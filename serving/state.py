@@ -201,8 +201,36 @@ class State(Protocol):
     def note(self, seen: Shown | Met) -> None:
         """Keep what was shown, or to whom, soon: not awaited, lost if the process dies first."""
 
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """As `note`, but kept when this returns.
+
+        The same Shown again (name, moment, placement, decision) is one, so who does not know
+        whether it was kept keeps it again. Raises StateUnavailable: some of it may have been kept.
+        """
+
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """All that is remembered of one person, under all of its names."""
+
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """What `recall(user_id, None)` gives for each of these customers, in their order."""
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """The marked customer whose decisions have this pseudonym.
+
+        It is filed with the Met of a customer and goes with the person. None: nobody is known by
+        it, or whoever was is forgotten.
+        """
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """Keep `answer` for this marked name and mailing unless one not older than this stands.
+
+        returns: the one that stands: of all that ask within these seconds (by the wall clock) each
+                 gets the same, whichever worker they ask. It goes with the person; of who was
+                 forgotten and has told nothing since nothing is kept, and `answer` comes back
+        """
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """The answer that stands, not older than this; None: there is none."""
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """The first `most` events and changes of items after `seq` (0: from the beginning)."""

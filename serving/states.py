@@ -110,9 +110,29 @@ class Absent:
         else:
             self._state.note(seen)
 
+    async def keep(self, seen: Sequence[Shown | Met]) -> None:
+        """See State."""
+        await (await self._there()).keep(seen)
+
     async def recall(self, user_id: str | None, visitor_id: str | None) -> Recalled:
         """See State."""
         return await (await self._there()).recall(user_id, visitor_id)
+
+    async def recall_all(self, user_ids: Sequence[str]) -> list[Recalled]:
+        """See State."""
+        return await (await self._there()).recall_all(user_ids)
+
+    async def whose(self, pseudonym: str) -> str | None:
+        """See State."""
+        return await (await self._there()).whose(pseudonym)
+
+    async def once(self, name: str, mailing: str, answer: bytes, seconds: float) -> bytes:
+        """See State."""
+        return await (await self._there()).once(name, mailing, answer, seconds)
+
+    async def said_before(self, name: str, mailing: str, seconds: float) -> bytes | None:
+        """See State."""
+        return await (await self._there()).said_before(name, mailing, seconds)
 
     async def since(self, seq: int, most: int = 1000) -> list[Filed]:
         """See State."""

@@ -155,7 +155,7 @@ class TestMessages:
     def test_who_is_in_none_of_the_segments_is_told_nothing(self, shop):
         _, bundle = shop
         found = message_audience(bundle, bundle.config.messages, ["spring"], 100)
-        assert found.left_out["in no segment and stage of these"] == 20
+        assert found.left_out["in no segment, stage and language of these"] == 20
 
     @pytest.mark.parametrize(
         ("name", "said"), [("farewell", "no message 'farewell'"), ("gone", "is not told at")]

@@ -66,7 +66,7 @@ class TestTheSeal:
 
     def test_of_another_format_says_so_before_anything_else(self, bundle):
         reseal(bundle, format_version=5)
-        assert "it has format 5, this code reads 6; run `feeds train`" in refusal(bundle)
+        assert "it has format 5, this code reads 7; run `feeds train`" in refusal(bundle)
 
     def test_is_not_looked_at_by_a_batch(self, bundle):
         change_file(bundle / "catalogue" / "prices.npy", np.zeros_like)

@@ -241,27 +241,28 @@ def test_a_missing_config_says_what_to_do(run, tmp_path):
     assert "does not exist" in err
 
 
+def small(base, rows, customers=None, training=""):
+    """The config of a shop with these rows (time, type, item, user), and perhaps customers."""
+    columns = ["occurred_at", "event_type", "item_id", "user_id"]
+    pd.DataFrame(rows, columns=columns).to_csv(base / "events.csv", index=False)
+    sources = "events: {path: events.csv}"
+    if customers is not None:
+        (base / "customers.csv").write_text(customers)
+        sources += ", customers: {path: customers.csv}"
+    (base / "feeds.yaml").write_text(
+        f"sources: {{{sources}}}\n"
+        "shop: {clock: as_of, consent_default: yes}\n"
+        "contract: {max_rejected_share: 1}\n"
+        f"training: {{rankers: [popularity, neighbours, als]{training}}}\n"
+        "signals: {view: {weight: 1}, dislike: {weight: -1}}\n"
+    )
+    return base / "feeds.yaml"
+
+
 @pytest.fixture
 def log(run, tmp_path):
-    """Train on rows (time, type, item, user), beside optional customers and config lines."""
-
-    def _log(rows, config="", customers=None, training=""):
-        columns = ["occurred_at", "event_type", "item_id", "user_id"]
-        pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "events.csv", index=False)
-        sources = "events: {path: events.csv}"
-        if customers is not None:
-            (tmp_path / "customers.csv").write_text(customers)
-            sources += ", customers: {path: customers.csv}"
-        (tmp_path / "feeds.yaml").write_text(
-            f"sources: {{{sources}}}\n"
-            "shop: {clock: as_of, consent_default: yes}\n"
-            "contract: {max_rejected_share: 1}\n"
-            f"training: {{rankers: [popularity, neighbours, als]{training}}}\n"
-            f"signals: {{view: {{weight: 1}}, dislike: {{weight: -1}}}}\n{config}"
-        )
-        return run("train", "-c", tmp_path / "feeds.yaml")
-
-    return _log
+    """Train on a log; exit code and what was said."""
+    return lambda *rows, **more: run("train", "-c", small(tmp_path, *rows, **more))
 
 
 VIEWS = [
@@ -300,12 +301,16 @@ class TestConsent:
         "user_id,consent_personalise\nu1,no\nquiet,no\nu2,withdrawn\nu3,yes\nu4,yes\nu4,no\n"
     )
 
-    @pytest.fixture
-    def bundle(self, log, tmp_path):
+    @pytest.fixture(scope="class")
+    def bundle(self, tmp_path_factory):
+        from features.config import load_config
         from features.home import Home
+        from training.jobs import train
 
-        assert log(VIEWS, customers=self.CUSTOMERS)[0] == 0
-        return open_bundle(Home(tmp_path / ".feeds"), None)
+        path = small(tmp_path_factory.mktemp("consent"), VIEWS, customers=self.CUSTOMERS)
+        home = Home(path.parent / ".feeds")
+        train(load_config(path), path.parent, home)
+        return open_bundle(home, None)
 
     @pytest.mark.parametrize(
         ("user", "consent"),

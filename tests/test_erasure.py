@@ -100,6 +100,13 @@ def consent(features, person):
     return bool(features.consent[features.persons.index(person)])
 
 
+def contact(features, person):
+    """What the mails know: consent and first name."""
+    rows = pq.read_table(features.directory / "contacts.parquet").to_pylist()
+    (own,) = (row for row in rows if row["person_index"] == features.persons.index(person))
+    return own["consent_email"], own["first_name"]
+
+
 class TestWhoseRowsGo:
     def test_a_customers_and_what_has_no_customer_on_their_devices(self, world):
         world.forget("u:zoe")
@@ -181,6 +188,22 @@ class TestWhoComesBack:
         assert consent(world.build(), "u:zoe")
         world.forget("u:zoe")
         assert not consent(world.build(), "u:zoe")
+
+    def test_gets_no_mails_and_has_no_name_any_more(self, world):
+        world.add(
+            "customers",
+            [
+                {"user_id": "zoe", "first_name": "Zoe", "consent_email": True},
+                {"user_id": "bob", "first_name": "Bob", "consent_email": True},
+            ],
+        )
+        world.shop.file("log-2.parquet", [act(13, "bed", user_id="zoe")])
+        assert contact(world.build(), "u:zoe") == (True, "Zoe")
+        world.forget("u:zoe")
+        features = world.build()
+        assert contact(features, "u:zoe") == (False, None)
+        assert contact(features, "u:bob") == (True, "Bob")
+        assert world.files_with("Zoe") == []
 
     def test_where_there_is_no_such_table_either(self, world):
         world.shop.file("log-2.parquet", [act(13, "bed", user_id="zoe")])

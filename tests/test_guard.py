@@ -163,11 +163,14 @@ class TestTheKeyOfAPage:
         def status(address):
             return ask("/feed", FEED, "page", **{"x-forwarded-for": address})
 
-        answers = [status("203.0.113.9") for _ in range(130)]
-        refused = [one for one in answers if one.status_code == 429]
-        assert len(refused) >= 5  # 120 a minute, and a minute may have begun between
-        assert 1 <= int(refused[0].headers["retry-after"]) <= 60
-        assert "120 per 1 minute" in refused[0].json()["error"]
+        told = (status("203.0.113.9") for _ in range(250))
+        answered, refused = 0, next(told)
+        while refused.status_code == 200:
+            answered, refused = answered + 1, next(told)
+        assert 120 <= answered <= 240  # 120 a minute, and a minute may begin between
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert "120 per 1 minute" in refused.json()["error"]
         assert status("203.0.113.10").status_code == 200
 
 

@@ -4,7 +4,7 @@ import ibis
 import pyarrow as pa
 import pytest
 
-from features.contract import UNREADABLE_CONSENT
+from features.contract import unreadable
 from features.identity import links, with_person
 from features.options import Identity
 from features.people import persons
@@ -95,7 +95,7 @@ class TestWho:
 
 
 class TestConsent:
-    UNREADABLE = customer("ann", None, reasons=[UNREADABLE_CONSENT])
+    UNREADABLE = customer("ann", None, reasons=[unreadable("consent_personalise")])
     OTHER_FAULT = ("joined_at is no time",)
 
     @pytest.mark.parametrize("default", [True, False])

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from msgspec import structs
 from test_state import LIFE, items, link, view
 
 from features.config import ConfigError
@@ -95,13 +96,25 @@ FACTS = some.one_of(
 )  # fmt: skip
 
 
+def in_order(one):
+    """Feeds of one moment have no order."""
+    return structs.replace(one, shown=sorted(one.shown))
+
+
 async def everything(state):
     """All that a state can be asked, of everybody there can be."""
     people = [await state.recall(*who) for who in product((None, *USERS), (None, *VISITORS))]
+    asked = (*USERS, "nobody", "ann")
+    many = await state.recall_all(asked)
+    assert [in_order(one) for one in many] == [
+        in_order(await state.recall(user, None)) for user in asked
+    ]
+    called = [pseudonym(KEY, name, own) for name in ("u:ann", "u:bob", "v:tv") for own in SALTS]
     filed = await state.since(0)
     names = sorted({one.name for one in filed if one.name})
     return {
         "people": [(one, sorted(one.shown)) for one in people],
+        "whose": [await state.whose(one) for one in called],
         "filed": filed,
         "page": await state.since(1, most=2),
         "after": [await state.first_after(moment) for moment in range(6)],

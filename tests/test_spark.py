@@ -35,6 +35,7 @@ BUILDERS = {  # file of the feature set -> who made it
     "links": "identity",
     "events": "coding, sessions, returns",
     "persons": "people, stages, segments",
+    "contacts": "contacts of customers",
     "items": "catalogue",
     "categories": "category tree",
     "reference_prices": "reference prices",
@@ -69,6 +70,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, FeatureSet]:
     path = base / "feeds.yaml"
     shop = yaml.safe_load(path.read_text()) | {"segments": SEGMENTS}
     shop["popularity"] = {"repurchase_min_people": 1, "trending_min_events": 2}
+    shop["mail"] = {"withhold": {"channel_question": "favourite_topic"}}  # an answer is an answer
     path.write_text(yaml.safe_dump(shop | {"engine": {"spark": SMALL}}, sort_keys=False))
     config = load_config(path)
     return {

@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
-from uuid import uuid4
+import sqlite3
+from contextlib import closing
 
 import pytest
+from msgspec import structs
 
+from features.decided import pseudonym
 from features.options import Identity
 from serving.redis_state import RedisState
 from serving.sqlite_state import SqliteState
@@ -31,8 +34,24 @@ def opened(request, tmp_path):
     """Opens a new store, again and again the same: `opened(**identity)`."""
     if request.param == "sqlite":
         return lambda **more: SqliteState(tmp_path / "state.db", KEY, Identity(**more))
-    url = f"{request.getfixturevalue('redis_server').url}?prefix={uuid4().hex}"
+    url = f"{request.getfixturevalue('redis_server').url}?prefix={tmp_path.name}"
     return lambda **more: RedisState(url, KEY, Identity(**more))
+
+
+@pytest.fixture
+def kept_answers(request, tmp_path):
+    """For which mailings of Ann an answer is kept: `kept_answers()`."""
+
+    def in_sqlite():
+        with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+            return {mailing for (mailing,) in file.execute("SELECT mailing FROM answered")}
+
+    def in_redis():
+        with request.getfixturevalue("redis_server").client() as client:
+            (key,) = client.scan_iter(f"{tmp_path.name}:answered:u:ann")
+            return set(client.hkeys(key))
+
+    return in_sqlite if request.node.callspec.params["opened"] == "sqlite" else in_redis
 
 
 @pytest.fixture
@@ -322,6 +341,124 @@ class TestForget:
             return [one.fact.item_id for one in await state.since(before)]
 
         assert told([view("a", user_id="ann")], seqs) == ["z"]
+
+
+MAIL = Shown(decision_id="d", name="u:ann", placement="top", item_ids=["a", "b"], at_us=5)
+
+
+class TestMany:
+    def test_are_recalled_each_as_alone(self, told):
+        """Of everybody something else is known; the newest 2,000 events and 200 feeds count."""
+        facts = [
+            *LIFE, link("phone", "bob"), Consent(personalise=False, at_us=3, visitor_id="phone"),
+            Answer(question="q", answer="later", answered_us=4, user_id="bob"),
+            Answer(question="q", answer="sooner", answered_us=2, visitor_id="phone"),
+            *[view(f"i{n}", at=n // 2, user_id="eve") for n in range(2003)],
+            view("z", user_id="zoe"), Forget(at_us=9, user_id="zoe"),
+        ]  # fmt: skip
+        asked = ["eve", "nobody", "bob", "zoe", "ann", "bob", "met"]
+
+        async def ask(state):
+            feeds = [Shown(decision_id=str(n), name="u:eve", placement="home", item_ids=["a"],
+                           at_us=n) for n in range(203)]  # fmt: skip
+            await state.keep([*feeds, MAIL, Met(salts={"u:met": SALT})])
+            alone = [await state.recall(one, None) for one in asked]
+            return await state.recall_all(asked), alone, await state.recall_all([])
+
+        together, alone, nobody = told(facts, ask)
+        assert together == alone
+        assert nobody == []
+        assert len(together[0].events) == 2000
+        assert [at for at, *_ in together[0].shown] == list(range(3, 203))
+        assert [answer for _, answer, _ in together[2].answers] == ["sooner", "later"]
+        assert together[2].consent is False
+        assert together[-1].salt == SALT
+
+    def test_what_is_kept_is_there_at_once_and_twice_the_same_is_one(self, told):
+        other = [structs.replace(MAIL, decision_id="e"), structs.replace(MAIL, placement="below"),
+                 structs.replace(MAIL, at_us=6)]  # fmt: skip
+
+        async def ask(state):
+            await state.keep([MAIL, MAIL, *other])
+            await state.keep([MAIL])
+            return (await state.recall("ann", None)).shown
+
+        assert sorted(told([], ask)) == [
+            (5, "below", ["a", "b"]), (5, "top", ["a", "b"]), (5, "top", ["a", "b"]),
+            (6, "top", ["a", "b"]),
+        ]  # fmt: skip
+
+
+class TestWhose:
+    CALLED = pseudonym(KEY, "u:ann", SALT)
+
+    def test_decisions_are_is_known_of_customers_who_were_met(self, told):
+        async def ask(state):
+            await state.keep([Met(salts={"u:ann": SALT, "v:tv": SALT})])
+            device = pseudonym(KEY, "v:tv", SALT)
+            return [await state.whose(one) for one in (self.CALLED, device, "5" * 32)]
+
+        assert told([], ask) == ["u:ann", None, None]
+
+    def test_nobody_who_was_forgotten_is_known_by_it_again(self, told):
+        async def ask(state):
+            met = [Met(salts={"u:ann": SALT})]
+            await state.keep(met)
+            await state.write([Forget(at_us=9, user_id="ann")])
+            gone = await state.whose(self.CALLED)
+            await state.keep(met)  # from a mailing that was being made
+            return gone, await state.whose(self.CALLED), (await state.recall("ann", None)).salt
+
+        assert told([], ask) == (None, None, None)
+
+
+class TestOnce:
+    def test_the_first_answer_stands_for_the_name_and_the_mailing(self, told):
+        async def ask(state):
+            first = await state.once("u:ann", "welcome", b"\x00one", 60)
+            others = [await state.once(name, mailing, b"two", 60) for name, mailing in
+                      (("u:ann", "welcome"), ("u:bob", "welcome"), ("u:ann", "basket"))]  # fmt: skip
+            there = [await state.said_before("u:ann", mailing, 60) for mailing in ("welcome", "-")]
+            return first, others, there
+
+        assert told([], ask) == (b"\x00one", [b"\x00one", b"two", b"two"], [b"\x00one", None])
+
+    def test_of_many_who_ask_at_one_moment_all_get_one_answer(self, opened):
+        async def main():
+            workers = [opened() for _ in range(2)]
+            told = await asyncio.gather(
+                *(one.once("u:ann", "welcome", b"%d" % n, 60) for n, one in enumerate(workers * 20))
+            )
+            for one in workers:
+                await one.close()
+            return set(told)
+
+        assert len(asyncio.run(main())) == 1
+
+    def test_an_answer_that_is_too_old_gives_way_and_does_not_stay(self, told, kept_answers):
+        async def ask(state):
+            await state.once("u:ann", "short", b"one", 0.05)
+            await state.once("u:ann", "long", b"one", 60)
+            await asyncio.sleep(0.06)
+            gone = await state.said_before("u:ann", "short", 0.05)
+            young = await state.said_before("u:ann", "long", 0.05)
+            again = await state.once("u:ann", "other", b"two", 60)
+            return gone, young, again, kept_answers()
+
+        assert told([], ask) == (None, None, b"two", {"long", "other"})
+
+    def test_it_goes_with_the_person_and_is_not_kept_of_who_was_forgotten(self, told):
+        async def ask(state):
+            await state.once("u:ann", "welcome", b"one", 60)
+            await state.write([Forget(at_us=9, user_id="ann")])
+            gone = await state.said_before("u:ann", "welcome", 60)
+            answer = await state.once("u:ann", "welcome", b"two", 60)
+            nothing = await state.said_before("u:ann", "welcome", 60)
+            await state.write([Consent(personalise=True, at_us=10, user_id="ann")])
+            await state.once("u:ann", "welcome", b"three", 60)
+            return gone, answer, nothing, await state.said_before("u:ann", "welcome", 60)
+
+        assert told([], ask) == (None, b"two", None, b"three")
 
 
 class TestFollowing:

@@ -102,9 +102,10 @@ def message_audience(
 ) -> Found:
     """At most `most` customers for each named key message, everybody in one audience only.
 
-    A message is for its segment and stage; who fits several is told the one that comes first (see
-    `features.messages.in_order`). `lift` is how alive somebody's interest is beside that of the
-    customer in the middle; `gain` is the evidence for feeds of the person's cell.
+    A message is for its segment, stage and language, in whatever placement; who fits several is
+    told the one that comes first (see `features.messages.in_order`). `lift` is how alive somebody's
+    interest is beside that of the customer in the middle; `gain` is the evidence for feeds of the
+    person's cell.
     Raises ValueError for a message that is not among the `known`, that is not told at this moment,
     or whose segment the model does not have.
 
@@ -113,38 +114,48 @@ def message_audience(
     messages = _messages(bundle, known, names)
     customers = np.flatnonzero(np.char.startswith(bundle.persons.ids.astype(str), "u:"))
     agreed = customers[np.asarray(bundle.consent)[customers]]
-    groups = [_group(bundle, int(row)) for row in agreed]
-    own = np.array([next((n for n, one in enumerate(messages) if one.fits(*group)), -1)
-                    for group in groups], dtype=np.int64)  # fmt: skip
+    told = list(dict.fromkeys(message.called for message in messages))
+    own = np.array([_told(bundle, messages, told, int(row)) for row in agreed], dtype=np.int64)
     alive = _alive(bundle, agreed)
     left_out = {"no consent": int(customers.size - agreed.size),
-                "in no segment and stage of these": int((own < 0).sum())}  # fmt: skip
+                "in no segment, stage and language of these": int((own < 0).sum())}  # fmt: skip
     parts = [AUDIENCE.empty_table()]
-    for number, message in enumerate(messages):
+    for number, name in enumerate(told):
         mine = np.flatnonzero(own == number)
         mine = mine[np.lexsort((mine, -alive[mine]))][:most]
         nowhere = np.full(mine.size, np.nan)
-        parts.append(_rows(bundle, agreed[mine], message.called, None, (nowhere, alive[mine])))
+        parts.append(_rows(bundle, agreed[mine], name, None, (nowhere, alive[mine])))
     return Found(pa.concat_tables(parts), left_out)
 
 
 def _messages(bundle: Bundle, known: Sequence[Message], names: Sequence[str]) -> list[Message]:
-    """The named ones, in the order in which they are told."""
-    by_name, now = {one.called: one for one in known}, from_us(bundle.now_us())
-    segments = list(bundle.manifest["segments"])
-    for name in names:
-        if name not in by_name:
-            raise ValueError(
-                f"--message: the config has no message {name!r}; it has {list(by_name)}"
-            )
-        if not by_name[name].holds(now):
+    """The named ones in all their languages, in the order in which they are told."""
+    now, segments = from_us(bundle.now_us()), list(bundle.manifest["segments"])
+    found = []
+    for name in dict.fromkeys(names):
+        every = [one for one in known if one.called == name]
+        if not every:
+            called = list(dict.fromkeys(one.called for one in known))
+            raise ValueError(f"--message: the config has no message {name!r}; it has {called}")
+        own = [one for one in every if one.holds(now)]
+        if not own:
             raise ValueError(f"--message: {name!r} is not told at {now:%Y-%m-%d %H:%M} UTC")
-        if (segment := by_name[name].segment) is not None and segment not in segments:
-            raise ValueError(
-                f"--message: {name!r} is for the segment {segment!r}, which model {bundle.version} "
-                f"does not have; it has {segments}"
-            )
-    return in_order([by_name[name] for name in dict.fromkeys(names)])
+        for segment in (one.segment for one in own):
+            if segment is not None and segment not in segments:
+                raise ValueError(
+                    f"--message: {name!r} is for the segment {segment!r}, which model "
+                    f"{bundle.version} does not have; it has {segments}"
+                )
+        found += own
+    return in_order(found)
+
+
+def _told(bundle: Bundle, messages: Sequence[Message], names: Sequence[str], row: int) -> int:
+    """The place among `names` of what a person is told, -1 for nothing."""
+    segment, stage = _group(bundle, row)
+    language = bundle.contacts.languages[row] or bundle.config.shop.language
+    fit = (one for one in messages if one.fits(segment, stage, language, None))
+    return next((names.index(one.called) for one in fit), -1)
 
 
 def _group(bundle: Bundle, row: int) -> tuple[str | None, str | None]:

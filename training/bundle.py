@@ -24,6 +24,7 @@ from features.timelines import Timelines
 from features.training_options import RankerName
 from features.types import Bool, Float32, IdTable, Int8, Int16, Int32, Int64
 from training.catalogue import Catalogue
+from training.contacts import Contacts
 from training.evaluation.evidence import Evidence
 from training.leases import MANIFEST, Lease
 from training.policy import Step, Terms
@@ -33,7 +34,7 @@ from training.rankers.base import Items, Ranker
 from training.recipe import Recipe
 from training.sealing import sealed
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 PROBES = "probes"  # directory of a bundle
 
 
@@ -51,6 +52,7 @@ class Bundle:
     segments: (n_persons,) int16, index into the manifest's `segments`, -1 in none
     stages:   (n_persons,) int8, index into STAGES
     declared: what people told us, not yet decayed
+    contacts: what mails need to know of `persons`
     evidence: for whom a more personal feed pays; None: there was too little to tell
     lease:    keeps the directory from being removed as long as this, or a copy of it, is there
     """
@@ -69,6 +71,7 @@ class Bundle:
     declared: Declared
     rankers: dict[RankerName, Ranker]
     ladder: list[Step]
+    contacts: Contacts
     evidence: Evidence | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)
 
@@ -106,6 +109,7 @@ class Bundle:
             declared=arrays.load(Declared, directory / "declared"),
             rankers=rankers,
             ladder=[Step(rung, name, rankers[name]) for rung, name in manifest["ladder"]],
+            contacts=arrays.load(Contacts, directory / "contacts"),
             evidence=None if isinstance(told, str) else Evidence.of_json(told),
         )
 
@@ -224,6 +228,7 @@ def save(
     np.save(directory / "segments.npy", np.asarray(features.segments)[people])
     np.save(directory / "stages.npy", np.asarray(features.stages)[people])
     arrays.save(features.declared.take(people), directory / "declared")
+    arrays.save(Contacts.of(features, people), directory / "contacts")
     arrays.save(_shared(features), directory / "shared")
     places = np.searchsorted(people, features.devices.rows).astype(np.int32)
     arrays.save(Devices(features.devices.ids, places), directory / "devices")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import shorten
 from typing import Any, Self
 
 import numpy as np
@@ -15,14 +16,17 @@ from features.types import Bool, Float32, IdTable, Int8, Int32, Int64, Texts, ro
 from training.item_facts import born_us
 from training.rankers.base import Items
 
+MOST_TEXT = 1000  # characters of an item's text that a bundle has
+
 
 @dataclass(frozen=True)
 class Catalogue:
     """What an item is, by index.
 
     folded: the ids in lower case, for callers who spell them otherwise
+    descriptions: the beginnings of their texts, MOST_TEXT characters at most
     kinds: (n,) int8, index into KINDS       available: (n,) bool, at the feature set's moment
-    prices: (n,) float32, NaN where unknown, each in its currency
+    prices, list_prices: (n,) float32, NaN where unknown, each in its currency
     born_us: (n,) int64, published, else first seen; UNBORN where neither is known
     sensitive: (n,) bool, never a reason for another item
     people: (n,) int32, how many different people showed interest in it
@@ -38,6 +42,7 @@ class Catalogue:
     kinds: Int8
     available: Bool
     prices: Float32
+    list_prices: Float32
     born_us: Int64
     currencies: Texts
     titles: Texts
@@ -45,6 +50,7 @@ class Catalogue:
     brands: Texts
     urls: Texts
     image_urls: Texts
+    descriptions: Texts
     sensitive: Bool
     people: Int32
     repurchase_days: Float32
@@ -69,10 +75,12 @@ class Catalogue:
             kinds=np.array([KINDS.index(kind) for kind in table["kind"]], dtype=np.int8),
             available=table["available"].to_numpy(np.bool_),
             prices=table["price"].to_numpy(np.float32),
+            list_prices=table["list_price"].to_numpy(np.float32),
             born_us=born_us(table),
             currencies=Texts.of(table["currency"].fillna(currency).tolist()),
             titles=column("title"), categories=column("category"), brands=column("brand"),
             urls=column("url"), image_urls=column("image_url"),
+            descriptions=Texts.of([_beginning(text) for text in texts["text"].tolist()]),
             sensitive=table["sensitive"].to_numpy(np.bool_),
             people=_people(features, len(table)),
             repurchase_days=_repurchase_days(features, len(table)),
@@ -167,17 +175,23 @@ class Catalogue:
 
     def details(self, index: int) -> dict[str, Any]:
         """What a page shows of an item; an unknown text is empty, an unknown price None."""
-        price = float(self.prices[index])
         return {
             "item_id": self.ids.text(index),
             "kind": KINDS[self.kinds[index]],
             "title": self.titles[index],
             "category": self.categories[index],
             "brand": self.brands[index],
-            "price": None if price != price else round(price, 4),
+            "price": amount(self.prices[index]),
             "currency": self.currencies[index],
             "url": self.urls[index],
             "image_url": self.image_urls[index],
+        }
+
+    def more(self, index: int) -> dict[str, Any]:
+        """What a mail shows besides `details`: `list_price` (None unknown) and `text`."""
+        return {
+            "list_price": amount(self.list_prices[index]),
+            "text": self.descriptions[index],
         }
 
     def name(self, index: int) -> str:
@@ -185,9 +199,22 @@ class Catalogue:
         return self.titles[index] or self.ids.text(index)
 
 
+def amount(value: np.float32) -> float | None:
+    """An amount of money as people write it; None: unknown."""
+    exact = float(value)
+    return None if exact != exact else round(exact, 4)
+
+
 def folded(path: str) -> str:
     """A category path as it is compared: any case, any blanks around its parts, no empty parts."""
     return "/".join(part for one in path.lower().split("/") if (part := one.strip()))
+
+
+def _beginning(text: str | None) -> str | None:
+    """So much of a text as a mail may show: a magazine's are long, and every worker maps them."""
+    if text is None or len(text) <= MOST_TEXT:
+        return text
+    return shorten(text, MOST_TEXT, placeholder=" …")
 
 
 def _codes(texts: Sequence[str | None], names: Sequence[str]) -> Int32:

@@ -10,7 +10,7 @@ import numpy as np
 
 from features.config import KINDS
 from features.types import Int32
-from training.catalogue import Catalogue, folded
+from training.catalogue import Catalogue, amount, folded
 from training.item_facts import UNBORN
 
 _TEXTS = ("title", "category", "brand", "currency", "url", "image_url")
@@ -25,8 +25,8 @@ class OpenCatalogue(Catalogue):
     """A catalogue with `room` for items that a model has never seen; they come after its own.
 
     Arrays that may change are copies of its own, as long as the catalogue and its room: kinds,
-    available (False in the room), prices, born_us (UNBORN), sensitive, people, repurchase_days,
-    category and brand (-1). The texts of the model's items stay mapped.
+    available (False in the room), prices, list_prices, born_us (UNBORN), sensitive, people,
+    repurchase_days, category and brand (-1). The texts of the model's items stay mapped.
 
     room:    how many items can be added        currency: of a price that comes without one
     told:    index -> what was told since: the fields of `details`
@@ -44,9 +44,9 @@ class OpenCatalogue(Catalogue):
     def opened(cls, catalogue: Catalogue, room: int, currency: str) -> Self:
         """The same items, and room for others."""
         parts = {one.name: getattr(catalogue, one.name) for one in fields(Catalogue)}
-        filling = {"kinds": 0, "available": False, "prices": np.nan, "born_us": UNBORN,
-                   "sensitive": False, "people": 0, "repurchase_days": np.nan, "category": -1,
-                   "brand": -1}  # fmt: skip
+        filling = {"kinds": 0, "available": False, "prices": np.nan, "list_prices": np.nan,
+                   "born_us": UNBORN, "sensitive": False, "people": 0, "repurchase_days": np.nan,
+                   "category": -1, "brand": -1}  # fmt: skip
         for name, value in filling.items():
             own = parts[name]
             parts[name] = np.concatenate([own, np.full(room, value, own.dtype)])
@@ -87,15 +87,16 @@ class OpenCatalogue(Catalogue):
         return index
 
     def tell(self, index: int, **facts: Any) -> None:
-        """What is known of an item now: any of `details`, and available, born_us, sensitive."""
+        """What is known of an item now: any of `details`, and available, born_us, sensitive.
+
+        A list price stays what it was, unless the currency is another one.
+        """
         for name in ("available", "born_us", "sensitive"):
             if name in facts:
                 getattr(self, name)[index] = facts.pop(name)
         for derived in ("sensitive_categories", "_has_sensitive"):
             self.__dict__.pop(derived, None)  # they may be others now
-        if "price" in facts:
-            price = facts.pop("price")
-            self.prices[index] = np.nan if price is None else price
+        self._price(index, facts)
         if index < self.known and {"kind", "category"} & facts.keys():
             self.moved.add(index)
         if "kind" in facts:
@@ -106,6 +107,14 @@ class OpenCatalogue(Catalogue):
             self.brand[index] = self.brand_codes.get(facts["brand"].lower(), [-1])[0]
         if facts:
             self.told.setdefault(index, {}).update(facts)
+
+    def _price(self, index: int, facts: dict[str, Any]) -> None:
+        """Take out what is told of the price."""
+        if facts.get("currency", self._currency(index)) != self._currency(index):
+            self.list_prices[index] = np.nan
+        if "price" in facts:
+            price = facts.pop("price")
+            self.prices[index] = np.nan if price is None else price
 
     def nearest(self, path: str) -> int:
         """The category of a path; of one that the model does not know the nearest one above it."""
@@ -123,13 +132,18 @@ class OpenCatalogue(Catalogue):
         told: Mapping[str, Any] = self.told.get(index, {})
         if index < self.known:
             return {**super().details(index), **told} if told else super().details(index)
-        price = float(self.prices[index])
         return {
             "kind": KINDS[self.kinds[index]],
-            "price": None if price != price else round(price, 4),
+            "price": amount(self.prices[index]),
             **dict.fromkeys(_TEXTS, ""),
             **told,
         }
+
+    def more(self, index: int) -> dict[str, Any]:
+        """As `Catalogue.more`; of an added item nobody has told either."""
+        if index < self.known:
+            return super().more(index)
+        return {"list_price": None, "text": ""}
 
     def name(self, index: int) -> str:
         """As `Catalogue.name`."""
@@ -137,6 +151,10 @@ class OpenCatalogue(Catalogue):
         if index < self.known and "title" not in told:
             return super().name(index)
         return str(told.get("title") or self._id(index))
+
+    def _currency(self, index: int) -> str:
+        told = self.told.get(index, {})
+        return str(told["currency"]) if "currency" in told else self.currencies[index]
 
     def _id(self, index: int) -> str:
         return self.ids.text(index) if index < self.known else str(self.told[index]["item_id"])

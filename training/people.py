@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 
-from features.types import Int32, row_numbers
+from features.types import Histories, Int32, Int64, Ragged, nothing, row_numbers
 from training.bundle import Bundle
 from training.policy import People
 from training.queries import queries_for
+from training.rankers.base import Queries
 
 
 def devices_of(bundle: Bundle, customer: str) -> list[str]:
@@ -22,8 +24,10 @@ def devices_of(bundle: Bundle, customer: str) -> list[str]:
     return [name.removeprefix("v:") for name, own in zip(names, alone, strict=True) if own]
 
 
-def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int32]) -> People:
-    """People at the moment that the shop's clock shows.
+def people_of(
+    bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int32], now_us: int | None = None
+) -> People:
+    """People at the moment that the shop's clock shows, or at `now_us`.
 
     ids:    per person the marked ids that are given (u:customer, v:visitor), the surest first
     recent: per person the items of the current session, oldest first
@@ -53,7 +57,7 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
             rows[person] = known[np.argmax(past)]
             consent[person] = bundle.consent[known].all()
             standing[person] = found[0] if ids[person][0].startswith("u:") else rows[person]
-    config, now_us = bundle.config, bundle.now_us()
+    config, now_us = bundle.config, bundle.now_us() if now_us is None else now_us
     plain = queries_for(
         bundle.timelines,
         rows,
@@ -67,3 +71,47 @@ def people_of(bundle: Bundle, ids: Sequence[Sequence[str]], recent: Sequence[Int
     own = bundle.standing(standing, sums.astype(np.float32), now_us)
     queries = replace(plain, segment=own.segments, stage=own.stages, declared=own.declared)
     return People(queries, consent, unknown)
+
+
+def stacked(parts: Sequence[People]) -> People:
+    """People one below the other; `tired` and `seeds` of none of them are known yet."""
+    queries = [one.queries for one in parts]
+    away = [Ragged.empty(len(one)) if one.away is None else one.away for one in parts]
+    return People(
+        Queries(
+            _stacked_histories([one.histories for one in queries]),
+            np.concatenate([one.session_start for one in queries]),
+            np.concatenate([one.now_us for one in queries]),
+            np.concatenate([one.segment for one in queries]),
+            np.concatenate([one.stage for one in queries]),
+            _stacked_answers([one.declared for one in queries]),
+        ),
+        np.concatenate([one.consent for one in parts]),
+        np.concatenate([one.unknown for one in parts]),
+        Ragged(_ends([one.indptr for one in away]), np.concatenate([one.values for one in away])),
+    )
+
+
+def _stacked_histories(parts: Sequence[Histories]) -> Histories:
+    return Histories(
+        _ends([one.indptr for one in parts]),
+        np.concatenate([one.items for one in parts]),
+        np.concatenate([one.signals for one in parts]),
+        np.concatenate([one.weights for one in parts]),
+        np.concatenate([one.ages_days for one in parts]),
+        max(one.n_items for one in parts),
+    )
+
+
+def _stacked_answers(parts: Sequence[sp.csr_matrix]) -> sp.csr_matrix:
+    rows, width = sum(one.shape[0] for one in parts), max(one.shape[1] for one in parts)
+    if not any(one.nnz for one in parts):
+        return nothing(rows, width)
+    wide = [one if one.shape[1] == width else nothing(one.shape[0], width) for one in parts]
+    return sp.csr_matrix(sp.vstack(wide), dtype=np.float32)
+
+
+def _ends(parts: Sequence[Int64]) -> Int64:
+    """The `indptr` of rows one below the other."""
+    lengths = np.concatenate([np.diff(one) for one in parts])
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])

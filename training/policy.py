@@ -54,6 +54,15 @@ class Reason(IntEnum):
     told_us = 11  # no history, but answers
     does_not_pay = 12  # more is known, but the evidence says that it does not pay here
     degraded = 13  # the service cannot ask its store, so no more than the request may be used
+    no_email_consent = 14  # from here on: why a mail was not sent, or is less personal
+    frequency_reached = 15  # they had as many mails of late as they want
+    other_channel = 16  # they said that they would rather hear elsewhere
+    nothing_new = 17  # nothing that the last mail did not show
+    just_bought = 18
+    stale_profile = 19  # nothing was done for so long that what is known says little
+    low_confidence = 20  # too little is known
+    holdout = 21  # an experiment's, who get none so that the effect can be measured
+    forgotten = 22
 
 
 @dataclass(frozen=True)
@@ -159,23 +168,27 @@ class Feeds:
 
 def decide(ladder: Sequence[Step], people: People, terms: Terms) -> Feeds:
     """Rank `terms.items` for `people` by the highest steps of `ladder` that each may have."""
-    queries = people.known
-    rungs, reasons = entitled(people, terms.highest_rung, ladder, _ceiling(queries, terms))
-    request = Request(
-        ladder, queries, rungs, Allowed(terms.items, kept_away(people, terms), terms.open)
-    )
+    request, reasons = request_of(ladder, people, terms)
     ruled = None
     if terms.arrangement is None:
         feeds = Filling.empty(len(people), terms.size)
         feeds.fill(request)
     else:
         seeds = np.zeros(len(people), np.uint64) if people.seeds is None else people.seeds
-        shop = Shop(terms.arrangement, terms.offset, seeds, _refused(people))
+        shop = Shop(terms.arrangement, terms.offset, seeds, refused(people))
         feeds, ruled = under_rules(request, terms.size, shop)
     if terms.on_too_few == "pad":
-        blocked = Allowed(terms.items, _refused(people), terms.open)
+        blocked = Allowed(terms.items, refused(people), terms.open)
         feeds.fill(replace(request, allowed=blocked), below=terms.min_items)
-    return _decided(feeds, request, reasons, terms, ruled)
+    return decided(feeds, request, reasons, terms, ruled)
+
+
+def request_of(ladder: Sequence[Step], people: People, terms: Terms) -> tuple[Request, Int8]:
+    """What the ladder is asked; (n,) why each person can have the rung that they can have."""
+    queries = people.known
+    rungs, reasons = entitled(people, terms.highest_rung, ladder, _ceiling(queries, terms))
+    allowed = Allowed(terms.items, kept_away(people, terms), terms.open)
+    return Request(ladder, queries, rungs, allowed), reasons
 
 
 def _ceiling(queries: Queries, terms: Terms) -> Int8:
@@ -235,7 +248,7 @@ def _either(which: Bool, yes: IntEnum, no: IntEnum) -> Int8:
 
 def kept_away(people: People, terms: Terms) -> Ragged:
     """The items that each person's feed may not show: blocked ones, and had ones by the rules."""
-    away = _refused(people).joined(_had(people.known, terms))
+    away = refused(people).joined(_had(people.known, terms))
     return away if people.tired is None else away.joined(people.tired)
 
 
@@ -251,7 +264,7 @@ def _silenced(queries: Queries, rows: Bool) -> Queries:
     )
 
 
-def _refused(people: People) -> Ragged:
+def refused(people: People) -> Ragged:
     """Items that a negative signal or `away` keeps away, whatever else is known or allowed."""
     histories = people.queries.histories
     blocked = _chosen(histories, histories.weights < 0)
@@ -277,9 +290,10 @@ def _chosen(histories: Histories, entries: Bool) -> Ragged:
     return Ragged(histories.indptr, histories.items).where(entries)
 
 
-def _decided(
-    filled: Filling, request: Request, reasons: Int8, terms: Terms, ruled: Ruled | None
+def decided(
+    filled: Filling, request: Request, reasons: Int8, terms: Terms, ruled: Ruled | None = None
 ) -> Feeds:
+    """What filled feeds come to: shown, a fallback, or nothing."""
     rungs, counts = request.rungs, filled.counts
     first = _first(filled, request, ruled is not None)
     decisions = _either(first == rungs, Decision.show, Decision.fallback)

@@ -1,0 +1,89 @@
+"""A desk for mails where no service runs: the model, the store and the rules of this moment."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from features.config import Config
+from features.decided import salt
+from features.home import Home
+from features.messages import in_order
+from serving.desk import Desk
+from serving.dry import Unlogged
+from serving.links import LinkKey
+from serving.living import Living
+from serving.mailing.dressing import Dressing
+from serving.mailing.mailer import Mailer
+from serving.rendering import load_templates
+from serving.rulebook import Rulebook
+from serving.state import State
+from serving.states import state_of
+from training.bundle import Bundle
+
+DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What a command knows of a shop: today's config, the file it is from, and the home."""
+
+    config: Config
+    file: Path
+    home: Home
+
+
+def of_today(bundle: Bundle, config: Config) -> Bundle:
+    """The model, with what today's config says of placements, messages, experiments and mails.
+
+    Nothing of it was learned; the rest of the config stays the model's own.
+    """
+    told = {name: getattr(config, name) for name in ("placements", "messages", "experiments",
+                                                      "mail", "rules")}  # fmt: skip
+    return replace(bundle, config=bundle.config.model_copy(update=told))
+
+
+@asynccontextmanager
+async def opened(shop: Shop, bundle: Bundle, at_us: int | None) -> AsyncIterator[Desk]:
+    """A desk that decides and logs nothing by itself.
+
+    at_us: the moment that is the present; None: by the shop's clock
+    Raises StateUnavailable: without the store nobody knows who said no.
+    """
+    state: State = state_of(shop.home, bundle.config, shop.file)
+    try:
+        living = await Living.of(of_today(bundle, shop.config), state)
+        living.advance(now_us(living, at_us))
+        yield Desk(living, state, Rulebook.of(shop.file, living), Unlogged(), salt(shop.home.salt))
+    finally:
+        await state.close()
+
+
+def now_us(living: Living, at_us: int | None) -> int:
+    """The present of a mailing, microseconds since 1970 UTC."""
+    if at_us is not None:
+        return at_us
+    base = living.base
+    return living.newest_us if base.config.shop.clock == "as_of" else base.now_us()
+
+
+def mailer_of(desk: Desk, base: Path, key: LinkKey | None) -> Mailer:
+    """What the desk needs to write mails.
+
+    base: the directory that the paths of templates are relative to
+    key:  signs links where `mail.links` is set
+    Raises ValueError for a template that cannot be used.
+    """
+    config = desk.bundle.config
+    templates = load_templates(config.mail, base, config.shop.language)
+    dressing = Dressing(
+        desk.living.catalogue, config.mail, key if config.mail.links else None, "", 0
+    )
+    return Mailer(desk, in_order(config.messages), templates, dressing)
+
+
+def expires(written_us: int, config: Config) -> int:
+    """Seconds since 1970 UTC at which links that were made then are refused."""
+    return int(written_us / 1e6 + config.mail.link_days * DAY_SECONDS)

@@ -1,0 +1,142 @@
+"""A mailing from a list to parts that are decided, and then to what is remembered of it.
+
+Part by part, each whole or not there: whatever ends the run, the same command goes on where it
+stopped, with the same model at the same moment. What was sent is remembered at the very end, when
+all files are there: until then nothing counts, so that a mailing that was given up leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pyarrow.parquet as pq
+
+from features.decided import Decided
+from features.home import Home, Progress, silent, written_beside
+from features.mail_options import EMAIL
+from features.types import from_us
+from serving.desk import Desk
+from serving.mailing.blocks import Blocks, Mailing
+from serving.mailing.deciding import decide_mails
+from serving.mailing.mailer import Mailer
+from serving.mailing.parts import Record, as_blocks, part_file, parts, write_part
+from serving.mailing.recipients import Given, recipients_of
+from serving.mailing.telling import names_for, told
+from serving.state import Met, Shown, State
+
+_json = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Whom a mailing is for, each once, in the order of its parts.
+
+    given: what the list says of each; None: nothing
+    """
+
+    user_ids: Sequence[str]
+    given: Sequence[Given] | None = None
+
+    def part(self, first: int, many: int) -> Listed:
+        """`many` of them, from `first` on."""
+        own = slice(first, first + many)
+        return Listed(self.user_ids[own], None if self.given is None else self.given[own])
+
+
+async def decide_parts(
+    mailer: Mailer, record: Record, listed: Listed, out: Path, progress: Progress = silent
+) -> int:
+    """Decide all parts that are not there yet; returns how many recipients these had.
+
+    Raises StateUnavailable: what was decided stays, and the same call goes on from there.
+    """
+    mailing = Mailing(record.mailing, record.placements, record.at_us)
+    done = 0
+    for number, first in enumerate(range(0, record.recipients, record.chunk)):
+        progress("deciding", first / max(record.recipients, 1))
+        if part_file(out, number).exists():
+            continue
+        own = listed.part(first, record.chunk)
+        blocks = await decided_blocks(mailer, mailing, own, counts=record.counts)
+        write_part(out, number, blocks)
+        done += len(own.user_ids)
+    progress("decided", 1.0)
+    return done
+
+
+async def decided_blocks(
+    mailer: Mailer, mailing: Mailing, listed: Listed, *, counts: bool
+) -> Blocks:
+    """The blocks of some recipients at once.
+
+    counts: the store is told whom it has not met, so that a click on a link finds them
+    """
+    desk = mailer.desk
+    recipients = await recipients_of(
+        desk, mailer.dressing.mail, listed.user_ids, mailing.at_us, listed.given
+    )
+    mails = decide_mails(mailer, recipients, mailing.placements)
+    names = names_for(desk, recipients)
+    if counts and names.salts:
+        await desk.state.keep([Met(salts=names.salts)])
+    return told(mailer, mails, mailing, names)
+
+
+async def remember(
+    state: State, home: Home, record: Record, out: Path, progress: Progress = silent
+) -> None:
+    """Note what everybody was shown, and log the decisions; done twice it counts once."""
+    begun = f"{from_us(record.at_us):%Y%m%dT%H%M%S.%fZ}-mail.{record.digest[:12]}"
+    for number, file in enumerate(parts(out)):
+        progress("remembering", number * record.chunk / max(record.recipients, 1))
+        logged = home.decisions / f"{begun}.{number:05}.jsonl"
+        if logged.exists():
+            continue
+        blocks = as_blocks(pq.read_table(file))
+        await state.keep(list(shown_of(blocks, record.at_us)))
+        with written_beside(logged) as beside, beside.open("wb") as lines:
+            for one in decisions_of(blocks, record):
+                lines.write(_json.encode(one))
+                lines.write(b"\n")
+    progress("remembered", 1.0)
+
+
+def shown_of(blocks: Blocks, at_us: int) -> Iterator[Shown]:
+    """What the store is told of the blocks that have items."""
+    rows = zip(
+        blocks.user_ids, blocks.placements, blocks.decision_ids, blocks.item_ids, strict=True
+    )
+    for user_id, placement, decision_id, items in rows:
+        if items:
+            yield Shown(
+                decision_id=decision_id, name=f"u:{user_id}", placement=placement,
+                item_ids=items, at_us=at_us,
+            )  # fmt: skip
+
+
+def decisions_of(blocks: Blocks, record: Record) -> Iterator[Decided]:
+    """The lines of the log: a decision per recipient and block, those without a mail as well."""
+    for row in range(len(blocks)):
+        marks = blocks.marks[row]
+        yield Decided(
+            decision_id=blocks.decision_ids[row], at_us=record.at_us,
+            person=blocks.pseudonyms[row], placement=blocks.placements[row], channel=EMAIL,
+            decision=blocks.decisions[row], reason=blocks.reasons[row], rung=blocks.rungs[row],
+            arms=blocks.arms[row], model_version=record.model_version,
+            rules_version=record.rules_version, latency_us=0,
+            item_ids=blocks.item_ids[row], rungs=blocks.item_rungs[row],
+            rankers=blocks.rankers[row],
+            positions=list(range(1, len(blocks.item_ids[row]) + 1)),
+            marks=list(marks) if any(marks) else [],
+            mailing=record.mailing, message=blocks.messages[row],
+        )  # fmt: skip
+
+
+def customers_of(desk: Desk) -> list[str]:
+    """The ids of all customers of the model, in the order of their bytes."""
+    ids = desk.living.base.persons.ids
+    return [one[2:].decode() for one in ids[np.char.startswith(ids, b"u:")].tolist()]
