@@ -18,9 +18,8 @@ from features.home import Busy, Home, Progress
 from features.mail_options import EMAIL
 from features.types import from_us, to_us
 from serving.desk import Desk
-from serving.link_keys import link_keys
 from serving.mailing import run, writing
-from serving.mailing.opening import Shop, expires, mailer_of, now_us, opened
+from serving.mailing.opening import Shop, mailer_of, now_us, opened
 from serving.mailing.parts import Record
 from serving.mailing.summary import Summary
 from serving.state import StateUnavailable
@@ -90,12 +89,11 @@ async def _mailed(shop: Shop, base: Path, wish: Wish, progress: Progress) -> Sum
     bundle = open_bundle(shop.home, wish.model if before is None else before.model_version)
     at_us = to_us(wish.at) if wish.at is not None else None
     async with opened(shop, bundle, at_us if before is None else before.at_us) as desk:
-        key = link_keys(shop.home)[0] if shop.config.mail.links else None
-        mailer = mailer_of(desk, base, key)
+        mailer = mailer_of(desk, base, shop.home)
         listed = _listed(desk, wish)
         record = _record(desk, shop.config, wish, listed, before, at_us)
         await run.decide_parts(mailer, record, listed, wish.out, progress)
-        dressing = mailer.dressing.of(record.mailing, expires(record.written_us, shop.config))
+        dressing = mailer.dressing_of(record.mailing, record.written_us)
         summary = writing.write(
             wish.out,
             dressing,
@@ -144,8 +142,8 @@ def _same(before: Record, digest: str, wish: Wish) -> Record:
              "--trial": (wish.trial, not before.counts)}  # fmt: skip
     for what, (now, then) in asked.items():
         if now != then:
-            raise ValueError(f"--out {wish.out} holds the mailing {before.mailing!r}, and {what} was "
-                             "another then; choose another --out")  # fmt: skip
+            raise ValueError(f"--out {wish.out} holds the mailing {before.mailing!r}, and {what} "
+                             "was another then; choose another --out")  # fmt: skip
     return before
 
 

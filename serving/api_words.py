@@ -11,8 +11,8 @@ from serving.api import MAX_RECENT, Answer, Id, Moment, Request, example
 from serving.api_told import Person
 
 Endpoint = Literal[
-    "feed", "sort", "similar", "events", "identify", "unlink", "preferences", "forget", "catalogue",
-    "questions", "profile",
+    "feed", "sort", "similar", "block", "events", "identify", "unlink", "preferences", "forget",
+    "catalogue", "questions", "profile",
 ]  # fmt: skip
 
 

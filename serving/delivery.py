@@ -16,6 +16,7 @@ from features.arrays import touch
 from features.decided import salt
 from features.experiments import models_of
 from features.home import Home
+from features.mail_options import MailOptions
 from features.types import from_us
 from serving import telemetry
 from serving.api import FeedRequest
@@ -25,9 +26,11 @@ from serving.decisions import DecisionLog
 from serving.desk import Desk
 from serving.following import again
 from serving.living import ROOM, Living
+from serving.mailing.opening import equipped
 from serving.rulebook import Rulebook
 from serving.state import State, StateUnavailable
 from serving.states import state_of
+from serving.todays_mail import TodaysMail
 from serving.warming import KEPT, replayed, usual
 from training.bundle import Bundle
 from training.leases import MANIFEST
@@ -62,8 +65,17 @@ class Holder:
     refused: str | None = None  # the version that could not be served
     recent: deque[FeedRequest] = field(default_factory=lambda: deque(maxlen=KEPT))
     absent: dict[str, Stamp] = field(default_factory=dict)
+    _mail: TodaysMail = field(init=False)
     _refused_at: Stamp = _NEVER
     _following: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Follow the mails of the same config."""
+        self._mail = TodaysMail(self.config)
+
+    def mail(self, desk: Desk) -> MailOptions:
+        """The section `mail` of today's config, else of the desk's model."""
+        return self._mail.options(desk.bundle.config.mail)
 
     async def open(self) -> None:
         """Open the promoted bundle, then follow what moves."""
@@ -198,6 +210,7 @@ class Holder:
         async def made() -> Desk:
             living = await Living.of(bundle, borrowed, room, alone=alone)
             desk = Desk(living, state, Rulebook.of(self.config, living), log, key)
+            equipped(desk, self.config.parent if self.config else Path(), self.home)
             await replayed(desk, requests, borrowed)
             return desk
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from training.bundle import Bundle, terms
 from training.policy import People, Step, Terms
 from training.rankers.base import Queries
 from training.ruling import Ruling
+
+if TYPE_CHECKING:
+    from serving.mailing.mailer import Mailer
 
 _MET = 50_000  # names that this worker has told the store of
 _SOON = 5.0  # seconds after which the store knows a name that it was told of
@@ -53,6 +56,7 @@ class Desk:
 
     others: desks of the versions that arms of experiments name; whoever is in such an arm is
             answered there (`dealing.dealt`)
+    mailer: what mails are written with (`mailing.opening.equipped`)
     """
 
     living: Living
@@ -63,6 +67,8 @@ class Desk:
     messages: list[Message] = field(init=False)
     experiments: list[Experiment] = field(init=False)  # those that are dealt
     others: dict[str, Desk] = field(default_factory=dict, repr=False)
+    mailer: Mailer | None = field(default=None, repr=False)
+    no_mails: str = "this desk writes no mails"  # why, where there is no mailer
     random: np.random.Generator = field(default_factory=np.random.default_rng)
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)

@@ -32,6 +32,7 @@ KEYS_SECONDS = 1.0  # between two looks at the file of keys
 ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/healthz"})
 PAGES = frozenset({"/", "/docs.json", "/schema.json", "/metrics"})
 ASSETS = "/static_content/"  # of the page at /
+LINKS = "/r/"  # of mails: whoever got one has no key
 PROXIED = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-forwarded-for", b"x-forwarded-host",
                      b"x-forwarded-proto"})  # fmt: skip
 _QUIET_PAGE = (  # BentoML's page of the API would call Google
@@ -114,6 +115,8 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
         elif scope["path"] in ALWAYS_OPEN:
             await self.app(scope, receive, send)
+        elif scope["path"].startswith(LINKS):
+            await self._follow_link(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 
@@ -129,6 +132,18 @@ class Guard:
         while True:
             await asyncio.sleep(KEYS_SECONDS)
             self.keyring.refresh()
+
+    async def _follow_link(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Nothing of a body is read, and no key is looked at."""
+        try:
+            if scope["method"] not in ("GET", "HEAD"):
+                raise Refused(*_BY_GET)
+            self.rates.check_link(scope["client"])
+        except Refused as refused:
+            telemetry.refused(refused.reason)
+            await refused.answer()(scope, receive, send)
+            return
+        await self._pass(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -231,7 +246,7 @@ def _place(scope: Scope) -> str | None:
         return endpoint
     if path in PAGES or path.startswith(ASSETS):
         if scope["method"] not in ("GET", "HEAD"):
-            raise Refused("other", 405, "ask this by GET", {"allow": "GET, HEAD"})
+            raise Refused(*_BY_GET)
         return None
     raise Refused("other", 404, "there is nothing here; GET /docs.json says what there is")
 
@@ -299,6 +314,7 @@ def _quiet(send: Send) -> Send:
     return quiet
 
 
+_BY_GET = ("other", 405, "ask this by GET", {"allow": "GET, HEAD"})
 _CLOSE = {"connection": "close"}  # what comes after is not read
 _ASK_BEARER = {"www-authenticate": "Bearer"}
 _MISSING = ("key", 401, "send a key: `authorization: Bearer fk_…`", _ASK_BEARER)

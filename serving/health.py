@@ -44,7 +44,8 @@ class Measured:
         if scope["type"] != "http" or scope["path"] in UNCOUNTED:
             await self.app(scope, receive, send)
             return
-        name, status = scope["path"][1:], 500  # what is raised is answered so
+        path: str = scope["path"]
+        name, status = "r" if path.startswith("/r/") else path[1:], 500  # what is raised is that
         asked = telemetry.Asked(name if name in self.endpoints else "other")
 
         async def watched(message: Message) -> None:

@@ -23,7 +23,7 @@ from features.home import Home, written_beside
 Scope = Literal["read", "write", "admin"]
 NEEDED: dict[str, Scope] = {  # endpoint -> the scope that it asks for; `admin` may do everything
     "feed": "read", "sort": "read", "similar": "read", "questions": "read", "profile": "read",
-    "validate": "read",
+    "validate": "read", "block": "read",
     "events": "write", "identify": "write", "unlink": "write", "preferences": "write",
     "catalogue": "admin", "forget": "admin",
 }  # fmt: skip

@@ -20,6 +20,9 @@ from serving.keys import Key
 from serving.refused import Refused
 
 
+LINKS_PER_MINUTE = 6000  # of an address: what scans a company's mails opens each link of each
+
+
 class Rates:
     """What has been asked of late: per key, and with the key of a page per address."""
 
@@ -27,6 +30,7 @@ class Rates:
         rate, minute = options.requests_per_second, options.page_requests_per_minute
         self._per_key = None if rate is None else _Limit(_whole(RateLimitItemPerSecond, rate))
         self._per_address = _Limit(_whole(RateLimitItemPerMinute, minute))
+        self._links = _Limit(_whole(RateLimitItemPerMinute, LINKS_PER_MINUTE))
 
     def check(self, key: Key | None, client: tuple[str, int] | None) -> None:
         """Count a request; without any key all senders together are one. Raises Refused (429)."""
@@ -34,6 +38,10 @@ class Rates:
             self._per_address.count(_address(client))
         elif self._per_key is not None:
             self._per_key.count(key.name if key is not None else "")
+
+    def check_link(self, client: tuple[str, int] | None) -> None:
+        """Count a link of a mail that is opened from an address. Raises Refused (429)."""
+        self._links.count(_address(client))
 
 
 class _Limit:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from features.home import Home
-from serving import health, listing, logs, telemetry, telling
+from serving import clicks, health, listing, logs, telemetry, telling
 from serving.api import (
     FeedRequest,
     FeedResponse,
@@ -25,6 +25,7 @@ from serving.api import (
     SortRequest,
     SortResponse,
 )
+from serving.api_mail import BlockRequest, BlockResponse
 from serving.api_told import (
     CatalogueRequest,
     Done,
@@ -49,6 +50,7 @@ from serving.feed import feed
 from serving.guard import guarded, of_the_page, options_of, page_speaks_for_a_customer
 from serving.incidents import failed, keep_values_out_of_logs
 from serving.keys import Keyring
+from serving.mailing.block import block
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
@@ -77,6 +79,7 @@ class Feeds:
 
     def __init__(self) -> None:
         self.holder = Holder(_home(), _config(), _worker())
+        self.clicks = clicks.links_of(self.holder)
         self.beating: asyncio.Task[None] | None = None
         logs.begin(_worker(), self._serves)
         telemetry.begin(_worker())
@@ -94,6 +97,7 @@ class Feeds:
         """Put on disk what is still in memory."""
         if self.beating is not None:
             self.beating.cancel()
+        await self.clicks.done()
         await self.holder.close()
         _log.info("stopped")
 
@@ -123,6 +127,12 @@ class Feeds:
     async def similar(self, request: SimilarRequest, /) -> FeedResponse:
         """What goes with an item, whoever looks at it."""
         return await self._answer(similar, request)
+
+    @bentoml.api  # type: ignore[untyped-decorator]
+    async def block(self, request: BlockRequest, /) -> BlockResponse:
+        """The blocks of a triggered mail, or why there is none; the same for an hour."""
+        answer = await self._answer(block, request)
+        return _page(answer) if request.format == "html" else answer
 
     @bentoml.api  # type: ignore[untyped-decorator]
     async def events(self, request: EventsRequest, /) -> EventsResponse:
@@ -221,10 +231,22 @@ def _behind_the_door(app: ASGIApp) -> ASGIApp:
 
 
 # the decorator made a service of it; what is added first is asked first
-Feeds.add_asgi_middleware(health.Measured, endpoints=frozenset(Feeds.apis))  # type: ignore[attr-defined]
+Feeds.add_asgi_middleware(health.Measured, endpoints=frozenset({*Feeds.apis, "r"}))  # type: ignore[attr-defined]
 Feeds.add_asgi_middleware(_behind_the_door)  # type: ignore[attr-defined]
+Feeds.mount_asgi_app(clicks.pages, path=clicks.PATH)  # type: ignore[attr-defined]
 Feeds.mount_asgi_app(health.pages)  # type: ignore[attr-defined]
 _WORKER = {"x-feeds-worker": str(os.getpid())}  # which of the workers has answered
+
+
+def _page(answer: Any) -> Any:
+    """The mail itself instead of what is told of it; 204: there is none."""
+    if answer.status_code != 200:
+        return answer
+    told = msgspec.json.decode(answer.body)
+    decided = {"x-feeds-decision": told["decision"], "x-feeds-reason": told["reason"], **_WORKER}
+    if told["html"] is None:
+        return Response(status_code=204, headers=decided)
+    return Response(told["html"], headers=decided, media_type="text/html")
 
 
 def _json(answer: object, status: int = 200, more: dict[str, str] | None = None) -> Response:

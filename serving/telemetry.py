@@ -36,6 +36,8 @@ SILENT_SECONDS = 30.0  # whoever has not been seen for so long says nothing of t
 MOST_CHILDREN = 2000  # combinations of labels of a metric; what comes beyond is told as "other"
 REFUSALS = ("key", "scope", "origin", "person", "body", "rate", "slow", "json", "other")
 OUTCOMES = ("served", "refused")
+LINKS = ("item", "category", "site", "gone", "expired", "tampered", "malformed")
+CLICKS = ("kept", "again", "unknown", "lost")
 DEGRADABLE = ("feed", "sort", "similar", "questions")  # endpoints that go on without the store
 _SEEN, _OF_VERSIONS = "feeds_worker_seen_timestamp_seconds", "feeds_model_"
 _REQUEST_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -74,6 +76,8 @@ class _Board:
         )  # fmt: skip
         self.items = self._counter("items", "items shown", "placement", "ranker")
         self.degraded = self._counter("degraded", "answers given without the store", "endpoint")
+        self.links = self._counter("mail_links", "links of mails that were opened", "outcome")
+        self.clicks = self._counter("mail_clicks", "what became of clicks in mails", "outcome")
         self.refused = self._counter("refused", "requests turned away", "reason")
         self.swaps = self._counter("swaps", "model versions taken up or refused", "outcome")
         self.swap_seconds = self._histogram(
@@ -103,6 +107,10 @@ class _Board:
             self.refused[reason,]
         for outcome in OUTCOMES:
             self.swaps[outcome,]
+        for outcome in LINKS:
+            self.links[outcome,]
+        for outcome in CLICKS:
+            self.clicks[outcome,]
         for endpoint in DEGRADABLE:
             self.degraded[endpoint,]
         for operation in ("request", "follow"):
@@ -181,6 +189,16 @@ def degraded(endpoint: str) -> None:
 def refused(reason: str) -> None:
     """A request was turned away; a reason that is none of REFUSALS counts as "other"."""
     _board().refused[reason if reason in REFUSALS else "other",].inc()
+
+
+def link_opened(outcome: str) -> None:
+    """A link of a mail led somewhere, or nowhere; one of LINKS."""
+    _board().links[outcome,].inc()
+
+
+def clicked(outcome: str) -> None:
+    """A click in a mail was "kept", came "again", is of an "unknown" recipient, or "lost"."""
+    _board().clicks[outcome,].inc()
 
 
 def swapped(outcome: str, seconds: float) -> None:

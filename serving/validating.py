@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from serving import listing, telling
 from serving.api import FeedRequest, Request, SimilarRequest, SortRequest
+from serving.api_mail import BlockRequest
 from serving.api_told import (
     CatalogueRequest,
     EventsRequest,
@@ -26,6 +27,7 @@ from serving.desk import BadRequest, Desk
 from serving.dry import Unwritten, dry
 from serving.faults import faults
 from serving.feed import feed
+from serving.mailing.block import block
 from serving.profile import profile
 from serving.questions import questions
 from serving.similar import similar
@@ -36,6 +38,7 @@ _ENDPOINTS: Mapping[Endpoint, tuple[type[Request], Work]] = {
     "feed": (FeedRequest, feed),
     "sort": (SortRequest, listing.sort),
     "similar": (SimilarRequest, similar),
+    "block": (BlockRequest, block),
     "events": (EventsRequest, telling.events),
     "identify": (IdentifyRequest, telling.identify),
     "unlink": (UnlinkRequest, telling.unlink),
@@ -62,6 +65,9 @@ async def validate(desk: Desk, request: ValidateRequest) -> dict[str, Any]:
     except BadRequest as error:
         return _refused([{"field": error.field, "message": str(error)}])
     found: dict[str, Any] = {"valid": True, "faults": []}
+    if "blocks" in answer:
+        told = {name: answer[name] for name in ("decision", "reason")}
+        return {**found, "would": _mail(answer), **told}
     if "decision" in answer:
         kept = ("decision", "reason", "rung", "excluded")
         return {**found, "would": _feed(answer), **{name: answer.get(name) for name in kept}}
@@ -91,6 +97,15 @@ def _feed(answer: Mapping[str, Any]) -> list[str]:
         told += [f"{words}: {some(ids)}"] if (ids := answer.get(key)) else []
     gone = [f"{count} {reason}" for reason, count in (answer.get("excluded") or {}).items()]
     return told + [f"items that could not be shown: {', '.join(gone)}"] * bool(gone)
+
+
+def _mail(answer: Mapping[str, Any]) -> list[str]:
+    """What each block of a mail would be."""
+    return [
+        f"{one.decision}: {len(one.items)} items on {one.placement}, rung {one.rung}, because of "
+        f"{one.reason}" + (f", with the message {one.message}" if one.message else "")
+        for one in answer["blocks"]
+    ]
 
 
 def _said(answer: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
-from typing import ClassVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -88,6 +87,46 @@ class TestDigest:
         assert builds[0].digest == builds[1].digest
 
 
+PAST = (event("a", 2), event("A", 1.5), event("a", 1), event("b", 1, user_id="w"),
+        event("b", 1.2, user_id=None, visitor_id="v"),
+        event("a", 0.5, event_type="purchase", value=2.0, quantity=2))  # fmt: skip
+LATER = st.lists(
+    st.builds(
+        lambda item, minutes, user, visitor, kind, title: event(
+            item, -minutes / 1440, user_id=user, visitor_id=visitor, event_type=kind,
+            title=title, price=9.0),
+        st.sampled_from(["a", "A", "b", "new"]), st.integers(1, 60),
+        st.sampled_from(["u", "w", "x"]), st.sampled_from(["v", None]),
+        st.sampled_from(["view", "purchase", "return"]),
+        st.sampled_from(["first", "second", None]),
+    ), min_size=1, max_size=6,
+)  # fmt: skip
+LINKED = {"visitor_id": "z", "user_id": "w", "linked_at": NOW - DAY, "unlinked_at": None}
+
+
+def answer(user, told, at):
+    return {"user_id": user, "question": "topic", "answer": told, "answered_at": at}
+
+
+def of_the_past(shop, later=(), customers=(), answers=(), links=(LINKED,)):
+    """A build of NOW, whatever else the sources say."""
+    past = [row | {"title": "first", "price": 1.0} for row in PAST]
+    joined = {"user_id": "w", "joined_at": NOW - 9 * DAY}
+    said = answer("w", "art", NOW - DAY)
+    sources = {"events": shop.file("l.parquet", [*later, *past]),
+               "items": {"derive_from": "events", "columns": {"title": "title", "price": "price"}},
+               "customers": shop.file("c.parquet", [joined, *customers]),
+               "identities": shop.file("i.parquet", links),
+               "preferences": shop.file("p.parquet", [said, *answers])}  # fmt: skip
+    segments = [{"name": "artists", "declared": "topic"}, {"learned": 2}]
+    return shop.build(sources, as_of=NOW, segments=segments)
+
+
+@pytest.fixture(scope="module")
+def before(new_shop):
+    return of_the_past(new_shop())
+
+
 class TestAsOf:
     def test_is_the_last_accepted_event_and_not_the_wall_clock(self, shop):
         rows = [event(days_ago=3), event(days_ago=1.5), event(days_ago=0, item=None)]
@@ -106,54 +145,18 @@ class TestAsOf:
         with pytest.raises(ValueError, match="has no time zone"):
             shop.build({"events": shop.file("l.parquet", [event()])}, as_of=datetime(2024, 6, 1))
 
-    PAST = (event("a", 2), event("A", 1.5), event("a", 1), event("b", 1, user_id="w"),
-            event("b", 1.2, user_id=None, visitor_id="v"),
-            event("a", 0.5, event_type="purchase", value=2.0, quantity=2))  # fmt: skip
-    LATER = st.lists(
-        st.builds(
-            lambda item, minutes, user, visitor, kind, title: event(
-                item, -minutes / 1440, user_id=user, visitor_id=visitor, event_type=kind,
-                title=title, price=9.0),
-            st.sampled_from(["a", "A", "b", "new"]), st.integers(1, 60),
-            st.sampled_from(["u", "w", "x"]), st.sampled_from(["v", None]),
-            st.sampled_from(["view", "purchase", "return"]),
-            st.sampled_from(["first", "second", None]),
-        ), min_size=1, max_size=6,
-    )  # fmt: skip
-    SAID = ({"user_id": "w", "question": "topic", "answer": "art", "answered_at": NOW - DAY},)
-    LINKED = ({"visitor_id": "z", "user_id": "w", "linked_at": NOW - DAY, "unlinked_at": None},)
-    AFTER: ClassVar = {
-        "customers": ({"user_id": "joins later", "joined_at": NOW + DAY},),
-        "preferences": ({"user_id": "w", "question": "topic", "answer": "food",
-                         "answered_at": NOW + DAY}, {"user_id": "later", "question": "topic",
-                         "answer": "food", "answered_at": NOW + DAY}),
-        "identities": ({"visitor_id": "v", "user_id": "w", "linked_at": NOW + DAY,
-                        "unlinked_at": None}, {"visitor_id": "z", "user_id": "w", "linked_at":
-                        NOW - DAY, "unlinked_at": NOW + DAY}),
-    }  # fmt: skip
-    JOINED = ({"user_id": "w", "joined_at": NOW - 9 * DAY},)
-    SEGMENTS = ({"name": "artists", "declared": "topic"}, {"learned": 2})
-
-    def built(self, shop, later=(), customers=(), preferences=(), identities=LINKED):
-        """The past, and what is known of later."""
-        past = [row | {"title": "first", "price": 1.0} for row in self.PAST]
-        sources = {"events": shop.file("l.parquet", [*later, *past]),
-                   "items": {"derive_from": "events",
-                             "columns": {"title": "title", "price": "price"}},
-                   "customers": shop.file("c.parquet", [*self.JOINED, *customers]),
-                   "identities": shop.file("i.parquet", identities),
-                   "preferences": shop.file("p.parquet", [*self.SAID, *preferences])}  # fmt: skip
-        return shop.build(sources, as_of=NOW, segments=list(self.SEGMENTS))
-
-    @pytest.fixture(scope="class")
-    def before(self, new_shop):
-        return self.built(new_shop())
-
     @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
     @given(later=LATER)
     def test_what_comes_after_it_changes_nothing(self, before, new_shop, later):
         """Not events, nor links, unlinks and answers; not by a title, a spelling or a place."""
-        assert content(self.built(new_shop(), later, **self.AFTER)) == content(before)
+        after = of_the_past(
+            new_shop(), later,
+            customers=[{"user_id": "joins later", "joined_at": NOW + DAY}],
+            answers=[answer("w", "food", NOW + DAY), answer("later", "food", NOW + DAY)],
+            links=[{**LINKED, "visitor_id": "v", "linked_at": NOW + DAY},
+                   {**LINKED, "unlinked_at": NOW + DAY}],
+        )  # fmt: skip
+        assert content(after) == content(before)
         assert before.manifest["segments"]["artists: art"] == 1
 
 

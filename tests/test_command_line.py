@@ -13,10 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features.config import load_config
+from features.home import Home
 from features.training_options import RANKER_NAMES
 from features.types import DAY_US, from_us
 from training.batch import Wish, rank_people
 from training.bundle import open_bundle
+from training.jobs import train
 
 BIN = Path(sys.executable).parent
 
@@ -296,22 +299,19 @@ class TestSmallLogs:
         assert "training.test_days is 400, but the log covers 19 days" in err
 
 
+CUSTOMERS = "user_id,consent_personalise\nu1,no\nquiet,no\nu2,withdrawn\nu3,yes\nu4,yes\nu4,no\n"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """Of a shop whose customers have said all kinds of things."""
+    path = small(tmp_path_factory.mktemp("consent"), VIEWS, customers=CUSTOMERS)
+    home = Home(path.parent / ".feeds")
+    train(load_config(path), path.parent, home)
+    return open_bundle(home, None)
+
+
 class TestConsent:
-    CUSTOMERS = (
-        "user_id,consent_personalise\nu1,no\nquiet,no\nu2,withdrawn\nu3,yes\nu4,yes\nu4,no\n"
-    )
-
-    @pytest.fixture(scope="class")
-    def bundle(self, tmp_path_factory):
-        from features.config import load_config
-        from features.home import Home
-        from training.jobs import train
-
-        path = small(tmp_path_factory.mktemp("consent"), VIEWS, customers=self.CUSTOMERS)
-        home = Home(path.parent / ".feeds")
-        train(load_config(path), path.parent, home)
-        return open_bundle(home, None)
-
     @pytest.mark.parametrize(
         ("user", "consent"),
         [("u1", False), ("quiet", False), ("u2", False), ("u3", True), ("u4", False), ("u5", True)],

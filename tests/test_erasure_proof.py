@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from tools import own_port
 
 from features.decided import Decided, decision_files, pseudonym, read_decisions
 from features.home import Home
@@ -114,14 +115,14 @@ def whose(home: Home, names: list[str]) -> set[str]:
 
 @pytest.mark.long
 def test_no_file_of_the_home_holds_a_forgotten_person(tmp_path, run):
-    from command.demo import free_port, served
+    from command.demo import served
 
     simulate(SimulationConfig(customers=120, items=80, days=60, events=6_000), tmp_path)
     renamed(tmp_path, chosen(tmp_path))
     config, home = tmp_path / "feeds.yaml", Home(tmp_path / ".feeds")
     config.write_text(config.read_text() + TRAINING)
     assert run("retrain", "-c", config)[0] == 0
-    with served(home, free_port(3467), workers=1, config=config) as url:
+    with served(home, own_port(3467), workers=1, config=config) as url:
         use(url, USER, TOLD)
         use(url, OTHER, "zq-device-8852")
         time.sleep(1.5)  # until decisions are on the disk

@@ -79,7 +79,7 @@ class TestWhatAKeyMay:
     @pytest.mark.parametrize(
         ("scopes", "page", "endpoints"),
         [
-            (["read"], False, "feed sort similar questions profile validate"),
+            (["read"], False, "feed sort similar questions profile validate block"),
             (["write"], False, "events identify unlink preferences"),
             (["admin"], False, " ".join(NEEDED)),
             (["read", "write"], True, "feed sort similar questions events preferences"),

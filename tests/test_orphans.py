@@ -9,8 +9,9 @@ import time
 import httpx
 import pytest
 import small_desk
+from tools import own_port
 
-from command.demo import free_port, serve_command
+from command.demo import serve_command
 from features.home import Home
 
 
@@ -27,7 +28,7 @@ def test_workers_whose_supervisor_was_killed_end_so_that_the_service_can_be_star
     home = Home(tmp_path / "home")
     shutil.copytree(small_desk.directory(), home.bundles / "v1")
     home.pointer.write_text("v1\n")
-    port = free_port(38912)
+    port = own_port(3468)
     command, environment = serve_command(home, port, workers=2)
 
     def ready():

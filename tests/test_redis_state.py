@@ -206,6 +206,22 @@ class TestWhoseItIs:
         with pytest.raises(ConfigError, match=r"cannot be read: .*; build when it is back"):
             InRedis(server.url, KEY)
 
+    def test_those_who_were_met_before_mails_are_known_by_their_pseudonyms(
+        self, place, redis_server
+    ):
+        done(place, lambda state: state.keep([Met(salts={"u:ann": SALTS[0]})]))
+        prefix = place.rpartition("=")[2]
+        with redis_server.client() as client:
+            assert client.delete(f"{prefix}:called", f"{prefix}:calls", f"{prefix}:called_all") == 3
+
+        async def ask(state):
+            for _ in range(100):
+                if found := await state.whose(pseudonym(KEY, "u:ann", SALTS[0])):
+                    return found
+                await asyncio.sleep(0.01)
+
+        assert done(place, ask) == "u:ann"
+
     def test_two_prefixes_are_two_stores(self, place):
         async def nothing(state):
             return await state.since(0)
@@ -236,14 +252,18 @@ class TestWhatIsForgotten:
                 view("a", visitor_id="tv-zq7", event_id="e-zq7"), link("tv-zq7", "ann-zq7"),
                 Answer(question="topic", answer="tea", answered_us=1, user_id="ann-zq7"),
                 Consent(personalise=True, at_us=1, user_id="ann-zq7")])  # fmt: skip
+            await state.once("u:ann-zq7", "welcome", b"zq7 is told", 60)
             await asyncio.sleep(0.1)
-            assert b"ann-zq7" in server.files()
+            called = pseudonym(KEY, "u:ann-zq7", SALTS[0])
+            assert await state.whose(called) == "u:ann-zq7"
+            assert b"zq7 is told" in server.files()
             await state.write([Forget(at_us=9, user_id="ann-zq7")])
             until = time.monotonic() + 10
             while b"zq7" in server.files() and time.monotonic() < until:
                 await asyncio.sleep(0.05)
             assert b"zq7" not in server.files()
             assert SALTS[0].encode() not in server.files()
+            assert called.encode() not in server.files()
 
         done(server.url, life)
 

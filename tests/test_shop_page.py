@@ -22,9 +22,9 @@ from make_shop import make_shop
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
-from tools import need
+from tools import need, own_port
 
-from command.demo import free_port, served
+from command.demo import served
 from features.home import Home
 from serving.keys import add_key
 
@@ -94,7 +94,7 @@ def shop(chromium, trained, tmp_path_factory) -> Iterator[Shop]:
         page = add_key(home, "page", ["read", "write"], page=True)
         secret = {"authorization": f"Bearer {add_key(home, 'shop', ['admin'])}"}
         with (
-            served(home, free_port(3457), workers=1, config=base / "feeds.yaml") as service,
+            served(home, own_port(3457), workers=1, config=base / "feeds.yaml") as service,
             httpx.Client(base_url=service, headers=secret) as client,
         ):
             make_shop(base, site, service, page)

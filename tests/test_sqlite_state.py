@@ -16,6 +16,8 @@ from features.decided import pseudonym
 from serving.sqlite_state import SqliteState
 from serving.state import Answer, Consent, Forget, Met, Recalled, Shown, StateUnavailable
 
+CALLED = pseudonym(KEY, "u:ann-zq7", SALT)
+
 
 @pytest.fixture
 def told(tmp_path):
@@ -70,7 +72,9 @@ class TestWhatIsForgotten:
                     Answer(question="topic", answer="tea", answered_us=1, user_id="ann-zq7"),
                     Consent(personalise=True, at_us=1, user_id="ann-zq7")]  # fmt: skip
             await state.write(life)
-            assert "ann-zq7" in read()
+            await state.once("u:ann-zq7", "welcome", b"zq7 is told", 60)
+            assert await state.whose(CALLED) == "u:ann-zq7"
+            assert "zq7 is told" in read()
             await state.write([Forget(at_us=9, user_id="ann-zq7")])
             for _ in range(100):  # the log is emptied right after the answer
                 if "zq7" not in read():
@@ -78,6 +82,7 @@ class TestWhatIsForgotten:
                 await asyncio.sleep(0.05)
             assert "zq7" not in read()
             assert SALT not in read()
+            assert CALLED not in read()
 
         def read():
             files = tmp_path.glob("state.db*")
@@ -173,6 +178,18 @@ class TestTroubles:
         with caplog.at_level(logging.WARNING, "feeds.state"):
             assert told([], full) == Recalled(customer="ann")
         assert "that were not kept: 1 (database or disk is full)" in caplog.text
+
+    def test_a_state_of_before_mails_goes_on_being_used(self, told, tmp_path):
+        async def met(state):
+            return await state.keep([Met(salts={"u:ann-zq7": SALT, "v:tv": SALT})])
+
+        told([view("a", user_id="ann-zq7")], met)
+        with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+            file.execute("DROP TABLE whose")
+            file.execute("DROP TABLE answered")
+        assert told([], lambda state: state.whose(CALLED)) == "u:ann-zq7"
+        assert told([], lambda state: state.once("u:ann-zq7", "m", b"one", 60)) == b"one"
+        assert items(told([], lambda state: state.recall("ann-zq7", None))) == ["a"]
 
     def test_a_state_of_another_version_is_refused_with_what_to_do(self, tmp_path):
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:

@@ -418,8 +418,8 @@ class TestOnce:
             first = await state.once("u:ann", "welcome", b"\x00one", 60)
             others = [await state.once(name, mailing, b"two", 60) for name, mailing in
                       (("u:ann", "welcome"), ("u:bob", "welcome"), ("u:ann", "basket"))]  # fmt: skip
-            there = [await state.said_before("u:ann", mailing, 60) for mailing in ("welcome", "-")]
-            return first, others, there
+            there = await state.said_before("u:ann", "welcome", 60)
+            return first, others, [there, await state.said_before("u:ann", "-", 60)]
 
         assert told([], ask) == (b"\x00one", [b"\x00one", b"two", b"two"], [b"\x00one", None])
 

@@ -21,7 +21,7 @@ import yaml
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
 
-from command.demo import free_port, serve_command
+from command.demo import serve_command
 from features.home import Home
 from serving import following, health, logs, telemetry
 from serving.delivery import Holder
@@ -68,7 +68,7 @@ class Service:
 def service(tmp_path_factory):
     home = Home(tmp_path_factory.mktemp("telemetry") / "home")
     shutil.copytree(small_desk.directory(), home.bundles / "v1")
-    port = free_port(38577)
+    port = own_port(3469)
     command, environment = serve_command(home, port, workers=2)
     with (
         (home.root / "service.log").open("wb") as log,

@@ -76,6 +76,8 @@ class TestCuped:
     @settings(deadline=None)
     @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=30))
     @example([(0.0, 85.89623880113615), (0.0, 85.89623880113615), (1.0, 85.89623880113615)])
+    @example([(0.97, 0.0), (0.97, 0.0), (0.97, 0.96875)])  # alike, whatever their variance says
+    @example([(0.0, 100.0), (1.0, 100.0), (0.0, 100.0 + 3e-10)])
     def test_the_mean_stays_and_the_variance_never_grows(self, pairs):
         outcome, before = np.array(pairs).T
         adjusted, cut = cuped(outcome, before)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from command.demo import free_port
+
 BESIDE_PYTHON = str(Path(sys.executable).parent)  # what pip installs, environment active or not
 
 
@@ -19,3 +21,9 @@ def need(*tools: str) -> None:
     if missing:
         stop = pytest.fail if os.environ.get("FEEDS_TOOLS") == "all" else pytest.skip
         stop(f"needs {' and '.join(missing)}, not installed here; see README.md")
+
+
+def own_port(wanted: int) -> int:
+    """A port for a server: `wanted`, but another in each process of tests that run side by side."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return free_port(wanted + 100 * worker)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tools import own_port
 
 from features.config import Config, load_config
 from features.home import Home
@@ -50,10 +51,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 @pytest.fixture(scope="session")
 def service(trained: Trained) -> Iterator[httpx.Client]:
     """A client of the real service with two workers, on the simulated shop."""
-    from command.demo import free_port, served
+    from command.demo import served
 
     with (
-        served(trained.home, free_port(3456), workers=2, config=trained.path) as url,
+        served(trained.home, own_port(3456), workers=2, config=trained.path) as url,
         httpx.Client(base_url=url, timeout=10) as client,
     ):
         yield client
@@ -87,7 +88,7 @@ class Guarded:
 @pytest.fixture(scope="session")
 def guarded(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     """The model of `trained` behind keys, with a state of its own, and with one worker."""
-    from command.demo import free_port, served
+    from command.demo import served
     from serving.keys import add_key
 
     base = tmp_path_factory.mktemp("guarded")
@@ -98,5 +99,5 @@ def guarded(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Itera
     path.write_text(f"{trained.path.read_text()}\nservice: {{origins: ['{ORIGIN}']}}\n")
     keys = {name: add_key(home, name, scopes, page=name == "page")
             for name, scopes in SCOPES.items()}  # fmt: skip
-    with served(home, free_port(3496), workers=1, config=path) as url:
+    with served(home, own_port(3496), workers=1, config=path) as url:
         yield Guarded(url, keys, home, path)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -72,7 +71,7 @@ class Dressing:
     mailing: str
     expires: int
     _cards: dict[str, BlockItem] = field(default_factory=dict, repr=False)
-    _slots: dict[_Slot, str] = field(default_factory=dict, init=False, repr=False)
+    _parameters: dict[_Slot, str] = field(default_factory=dict, init=False, repr=False)
 
     def of(self, mailing: str, expires: int) -> Dressing:
         """The same for another mailing; what is kept of items is shared."""
@@ -91,19 +90,17 @@ class Dressing:
         reasons, marks: of each item. An item without an address of its own has no link.
         Raises ValueError for an item that the catalogue does not have.
         """
+        link = self._straight(placement)
+        if self.key is not None and self.mail.links is not None:
+            link = self._through_us(self.key, Link(
+                recipient=pseudonym, decision_id=decision_id, placement=placement, item_id="",
+                position=0, expires=self.expires, mailing=self.mailing,
+            ))  # fmt: skip
         found = []
         rows = zip(item_ids, reasons, marks, strict=True)
         for position, (item_id, reason, marked) in enumerate(rows, start=1):
             card = self._cards.get(item_id) or self._card(item_id)
-            url = card.url
-            if url and self.key and self.mail.links:
-                slot = placement, card.item_id, position
-                token = self._token(self.key, pseudonym, decision_id, slot)
-                url = f"{self.mail.links.rstrip('/')}/r/{token}"
-            elif url:
-                slot = placement, card.item_id if self._tells_item else "", position
-                told = self._slots.get(slot) or self._parameters(slot)
-                url = with_parameters(url, self.mail.utm, told)
+            url = card.url and link(card, position)
             label = _PROMOTED if _PROMOTED in marked else ""
             found.append(replace(card, position=position, url=url, reason=reason, label=label))
         return found
@@ -123,8 +120,8 @@ class Dressing:
 
         needs: as `serving.templating.Templates.required_by` says
         """
-        ids = self.catalogue.texts(items)
-        cards = (self._cards.get(one) or self._card(one) for one in ids)
+        rows = zip(self.catalogue.texts(items), items.tolist(), strict=True)
+        cards = (self._cards.get(item_id) or self._made(item_id, index) for item_id, index in rows)
         return np.array([lacks(card, needs) is not None for card in cards], dtype=np.bool_)
 
     def _dressed(self, blocks: Blocks, row: int) -> DressedBlock:
@@ -140,13 +137,16 @@ class Dressing:
         )  # fmt: skip
 
     def _card(self, item_id: str) -> BlockItem:
-        """An item as all see it; at position 0, with its own address."""
         index = int(self.catalogue.find([item_id])[0])
         if index < 0:
             raise ValueError(
                 f"the catalogue has no item {item_id!r}: the mailing was decided with another "
                 "model; decide it anew, into an empty directory"
             )
+        return self._made(item_id, index)
+
+    def _made(self, item_id: str, index: int) -> BlockItem:
+        """An item as all see it; at position 0, with its own address."""
         told = {**self.catalogue.details(index), **self.catalogue.more(index)}
         del told["kind"]
         for name in ("url", "image_url"):
@@ -156,27 +156,30 @@ class Dressing:
         card = self._cards[item_id] = BlockItem(position=0, **told)
         return card
 
-    def _token(self, key: LinkKey, pseudonym: str, decision_id: str, slot: _Slot) -> str:
-        placement, item_id, position = slot
-        link = Link(
-            recipient=pseudonym, decision_id=decision_id, placement=placement, item_id=item_id,
-            position=position, expires=self.expires, mailing=self.mailing,
-        )  # fmt: skip
-        return signed(key, link)
+    def _through_us(self, key: LinkKey, link: Link) -> Callable[[BlockItem, int], str]:
+        """Makes links that are counted, from what is the same in all links of a block."""
+        base = f"{(self.mail.links or '').rstrip('/')}/r/"
+        return lambda card, position: (
+            base + signed(key, replace(link, item_id=card.item_id, position=position))
+        )
 
-    @cached_property
-    def _tells_item(self) -> bool:
-        """Does a UTM parameter name the item? Else a slot has the same ones for all items."""
-        return any("{item_id}" in text for text in self.mail.utm.values())
+    def _straight(self, placement: str) -> Callable[[BlockItem, int], str]:
+        """Makes links to the items themselves; most shops name no item in UTM parameters."""
+        fields, kept = self.mail.utm, self._parameters
+        one_for_all = not any("{item_id}" in text for text in fields.values())
 
-    def _parameters(self, slot: _Slot) -> str:
-        placement, item_id, position = slot
-        if len(self._slots) >= _READY:
-            self._slots.clear()
-        values = {"mailing": self.mailing, "placement": placement, "position": position,
-                  "item_id": item_id}  # fmt: skip
-        found = self._slots[slot] = parameters(self.mail.utm, values)
-        return found
+        def link(card: BlockItem, position: int) -> str:
+            slot = placement, "" if one_for_all else card.item_id, position
+            if slot not in kept:
+                if len(kept) >= _READY:
+                    kept.clear()
+                kept[slot] = parameters(fields, {
+                    "mailing": self.mailing, "placement": placement, "position": position,
+                    "item_id": card.item_id,
+                })  # fmt: skip
+            return with_parameters(card.url, fields, kept[slot])
+
+        return link
 
 
 def mail_of(dressed: DressedMail, config: Config) -> Mail:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from features.messages import Message
 from features.types import Bool
 from serving.desk import Desk
+from serving.link_keys import LinkKeys
 from serving.mailing.dressing import Dressing, template_of
 from serving.templating import Templates
 
+DAY_SECONDS = 86_400
 _KEPT = 64  # masks
 
 
@@ -22,13 +24,22 @@ class Mailer:
 
     messages: in the order in which they are asked
     dressing: of no mailing yet; others share what it knows of items
+    keys:     signs links, where the config says that there are some
     """
 
     desk: Desk
     messages: Sequence[Message]
     templates: Templates
     dressing: Dressing
+    keys: LinkKeys | None = None
     _suits: dict[tuple[str, int], tuple[int, Bool, Bool]] = field(default_factory=dict)
+
+    def dressing_of(self, mailing: str, written_us: int) -> Dressing:
+        """What makes the items of a mailing ready whose links run from `written_us` on."""
+        days = self.dressing.mail.link_days
+        expires = int(written_us / 1e6 + days * DAY_SECONDS)
+        key = None if self.keys is None else self.keys.newest
+        return replace(self.dressing.of(mailing, expires), key=key)
 
     def suitable(self, placement: str, open_: Bool) -> Bool:
         """(n_items,) bool, of the open items those that a block here can show to anybody.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from pathlib import Path
 from features.config import Config
 from features.decided import salt
 from features.home import Home
+from features.mail_options import EMAIL
 from features.messages import in_order
 from serving.desk import Desk
 from serving.dry import Unlogged
-from serving.links import LinkKey
+from serving.link_keys import LinkKeys
 from serving.living import Living
 from serving.mailing.dressing import Dressing
 from serving.mailing.mailer import Mailer
@@ -23,7 +25,7 @@ from serving.state import State
 from serving.states import state_of
 from training.bundle import Bundle
 
-DAY_SECONDS = 86_400
+_log = logging.getLogger("feeds.mails")
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,32 @@ def now_us(living: Living, at_us: int | None) -> int:
     return living.newest_us if base.config.shop.clock == "as_of" else base.now_us()
 
 
-def mailer_of(desk: Desk, base: Path, key: LinkKey | None) -> Mailer:
+def mailer_of(desk: Desk, base: Path, home: Home | None) -> Mailer:
     """What the desk needs to write mails.
 
     base: the directory that the paths of templates are relative to
-    key:  signs links where `mail.links` is set
-    Raises ValueError for a template that cannot be used.
+    home: has the keys of links, where `mail.links` is set
+    Raises ValueError for a template, or a file of keys, that cannot be used.
     """
     config = desk.bundle.config
     templates = load_templates(config.mail, base, config.shop.language)
-    dressing = Dressing(
-        desk.living.catalogue, config.mail, key if config.mail.links else None, "", 0
-    )
-    return Mailer(desk, in_order(config.messages), templates, dressing)
+    dressing = Dressing(desk.living.catalogue, config.mail, None, mailing="", expires=0)
+    keys = LinkKeys(home) if config.mail.links and home is not None else None
+    return Mailer(desk, in_order(config.messages), templates, dressing, keys)
 
 
-def expires(written_us: int, config: Config) -> int:
-    """Seconds since 1970 UTC at which links that were made then are refused."""
-    return int(written_us / 1e6 + config.mail.link_days * DAY_SECONDS)
+def equipped(desk: Desk, base: Path, home: Home) -> Desk:
+    """The desk of a service, ready to write mails if the shop has placements for them.
+
+    A template that cannot be used stops no feed: whoever asks for a mail is told of it.
+    """
+    config = desk.bundle.config
+    if not any(place.channel == EMAIL for place in config.placements.values()):
+        desk.no_mails = "no placement of the config has `channel: email`"
+        return desk
+    try:
+        desk.mailer = mailer_of(desk, base, home)
+    except (ValueError, OSError) as error:
+        desk.no_mails = f"mails cannot be written: {error}"
+        _log.error("%s", desk.no_mails)
+    return desk

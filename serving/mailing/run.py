@@ -7,7 +7,7 @@ all files are there: until then nothing counts, so that a mailing that was given
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
-from features.decided import Decided
 from features.home import Home, Progress, silent, written_beside
-from features.mail_options import EMAIL
 from features.types import from_us
 from serving.desk import Desk
 from serving.mailing.blocks import Blocks, Mailing
@@ -25,8 +23,9 @@ from serving.mailing.deciding import decide_mails
 from serving.mailing.mailer import Mailer
 from serving.mailing.parts import Record, as_blocks, part_file, parts, write_part
 from serving.mailing.recipients import Given, recipients_of
+from serving.mailing.sent import decisions_of, shown_of
 from serving.mailing.telling import names_for, told
-from serving.state import Met, Shown, State
+from serving.state import Met, State
 
 _json = msgspec.json.Encoder()
 
@@ -90,6 +89,8 @@ async def remember(
     state: State, home: Home, record: Record, out: Path, progress: Progress = silent
 ) -> None:
     """Note what everybody was shown, and log the decisions; done twice it counts once."""
+    mailing = Mailing(record.mailing, record.placements, record.at_us)
+    versions = record.model_version, record.rules_version
     begun = f"{from_us(record.at_us):%Y%m%dT%H%M%S.%fZ}-mail.{record.digest[:12]}"
     for number, file in enumerate(parts(out)):
         progress("remembering", number * record.chunk / max(record.recipients, 1))
@@ -99,41 +100,10 @@ async def remember(
         blocks = as_blocks(pq.read_table(file))
         await state.keep(list(shown_of(blocks, record.at_us)))
         with written_beside(logged) as beside, beside.open("wb") as lines:
-            for one in decisions_of(blocks, record):
+            for one in decisions_of(blocks, mailing, versions):
                 lines.write(_json.encode(one))
                 lines.write(b"\n")
     progress("remembered", 1.0)
-
-
-def shown_of(blocks: Blocks, at_us: int) -> Iterator[Shown]:
-    """What the store is told of the blocks that have items."""
-    rows = zip(
-        blocks.user_ids, blocks.placements, blocks.decision_ids, blocks.item_ids, strict=True
-    )
-    for user_id, placement, decision_id, items in rows:
-        if items:
-            yield Shown(
-                decision_id=decision_id, name=f"u:{user_id}", placement=placement,
-                item_ids=items, at_us=at_us,
-            )  # fmt: skip
-
-
-def decisions_of(blocks: Blocks, record: Record) -> Iterator[Decided]:
-    """The lines of the log: a decision per recipient and block, those without a mail as well."""
-    for row in range(len(blocks)):
-        marks = blocks.marks[row]
-        yield Decided(
-            decision_id=blocks.decision_ids[row], at_us=record.at_us,
-            person=blocks.pseudonyms[row], placement=blocks.placements[row], channel=EMAIL,
-            decision=blocks.decisions[row], reason=blocks.reasons[row], rung=blocks.rungs[row],
-            arms=blocks.arms[row], model_version=record.model_version,
-            rules_version=record.rules_version, latency_us=0,
-            item_ids=blocks.item_ids[row], rungs=blocks.item_rungs[row],
-            rankers=blocks.rankers[row],
-            positions=list(range(1, len(blocks.item_ids[row]) + 1)),
-            marks=list(marks) if any(marks) else [],
-            mailing=record.mailing, message=blocks.messages[row],
-        )  # fmt: skip
 
 
 def customers_of(desk: Desk) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class _Column:
 def told(mailer: Mailer, mails: Mails, mailing: Mailing, names: Names) -> Blocks:
     """All blocks of all recipients."""
     who, n, feeds = mails.recipients, len(mails.placements), mails.feeds
-    columns = [_column(mailer, mails, place) for place in range(n)]
+    columns = _columns(mailer, mails)
     known = who.people.known
     groups, stages = [*mailer.desk.bundle.manifest["segments"], ""], [*STAGES, ""]  # -1: the last
     segments = [groups[one] for one in known.segment.tolist()]
@@ -130,45 +130,57 @@ def _decision_ids(desk: Desk, mailing: Mailing, user_ids: Sequence[str]) -> list
     return found
 
 
-def _column(mailer: Mailer, mails: Mails, place: int) -> _Column:
-    desk, feeds = mailer.desk, mails.feeds[place]
-    column = _Column.empty(len(feeds.items))
-    rows = np.flatnonzero(feeds.items[:, 0] >= 0)
+def _columns(mailer: Mailer, mails: Mails) -> list[_Column]:
+    """The items of every block; of each mail as one row, so that its reasons are found at once."""
+    desk, ladder = mailer.desk, mailer.desk.ladder
+    columns = [_Column.empty(len(mails.recipients)) for _ in mails.placements]
+    ends = np.cumsum([(one.items >= 0).sum(axis=1) for one in mails.feeds], axis=0).T
+    rows = np.flatnonzero(ends[:, -1])
     if not rows.size:
-        return column
-    own, people = _taken(feeds, rows), mails.recipients.people.take(rows)
-    ladder = desk.ladder
+        return columns
+    own, people = _in_a_row(mails.feeds, rows), mails.recipients.people.take(rows)
     rungs = [*(step.rung for step in ladder), "one_for_all"]
     rankers = [*(step.name for step in ladder), _RULES]
     because = reasons(desk.bundle, ladder, people, own)
-    counts = (own.items >= 0).sum(axis=1).tolist()
-    ids = iter(desk.living.catalogue.texts(own.items[own.items >= 0]))
-    marked = own.marks is not None and bool(own.marks.any())
-    steps = own.steps.tolist()
-    for at, (row, count) in enumerate(zip(rows.tolist(), counts, strict=True)):
-        mine = steps[at][:count]
-        column.item_ids[row] = list(islice(ids, count))
-        column.rungs[row] = [rungs[step] for step in mine]
-        column.rankers[row] = [rankers[step] for step in mine]
-        column.reasons[row] = because[at]
-        column.marks[row] = _marks(own, at, count) if marked else [[]] * count
-    return column
+    ids, steps = iter(desk.living.catalogue.texts(own.items[own.items >= 0])), own.steps.tolist()
+    marked = _marks(own)
+    for at, row in enumerate(rows.tolist()):
+        begin = 0
+        for column, end in zip(columns, ends[row].tolist(), strict=True):
+            mine = steps[at][begin:end]
+            column.item_ids[row] = list(islice(ids, end - begin))
+            column.rungs[row] = [rungs[step] for step in mine]
+            column.rankers[row] = [rankers[step] for step in mine]
+            column.reasons[row] = because[at][begin:end]
+            column.marks[row] = marked[at][begin:end] if marked else [[]] * len(mine)
+            begin = end
+    return columns
 
 
-def _marks(feeds: Feeds, row: int, count: int) -> list[list[str]]:
+def _in_a_row(feeds: Sequence[Feeds], rows: Int64) -> Feeds:
+    """All items of these mails, block after block without gaps; -1 after the last."""
+    items = np.concatenate([one.items[rows] for one in feeds], axis=1)
+    order = np.argsort(items < 0, axis=1, kind="stable")
+
+    def packed(name: str) -> Any:
+        parts = [getattr(one, name) for one in feeds]
+        return np.take_along_axis(np.concatenate([one[rows] for one in parts], axis=1), order, 1)
+
+    first = feeds[0]
+    return Feeds(
+        np.take_along_axis(items, order, 1), packed("scores"), packed("steps"), first.rungs[rows],
+        first.decisions[rows], first.reasons[rows], packed("marks"), packed("moved"),
+    )  # fmt: skip
+
+
+def _marks(feeds: Feeds) -> list[list[list[str]]]:
+    """What the rules did to every item; empty where they did nothing to any."""
     assert feeds.marks is not None
     assert feeds.moved is not None
-    pairs = zip(feeds.marks[row, :count].tolist(), feeds.moved[row, :count].tolist(), strict=True)
-    return [names_of(mark, moved) for mark, moved in pairs]
-
-
-def _taken(feeds: Feeds, rows: Int64) -> Feeds:
-    return replace(
-        feeds, items=feeds.items[rows], scores=feeds.scores[rows], steps=feeds.steps[rows],
-        rungs=feeds.rungs[rows], decisions=feeds.decisions[rows], reasons=feeds.reasons[rows],
-        marks=None if feeds.marks is None else feeds.marks[rows],
-        moved=None if feeds.moved is None else feeds.moved[rows],
-    )  # fmt: skip
+    if not feeds.marks.any():
+        return []
+    rows = zip(feeds.marks.tolist(), feeds.moved.tolist(), strict=True)
+    return [[names_of(*one) for one in zip(marks, moved, strict=True)] for marks, moved in rows]
 
 
 class _Words:

@@ -133,15 +133,23 @@ def cuped(outcome: Float64, before: Float64) -> tuple[Float64, float]:
     Walker 2013, CUPED); an unknown x is the mean of the known. The mean stays what it was.
     """
     known = np.isfinite(before)
-    x = np.where(known, before, before[known].mean() if known.any() else 0.0)
-    largest = float(np.abs(x).max(initial=0))
-    x = x - x.mean() if x.size else x
-    x = np.where(np.abs(x) <= 1e-12 * largest, 0, x)  # all alike but for rounding foretell nothing
-    spread, variance = float(x @ x), float(np.var(outcome)) if outcome.size else 0.0
-    if spread == 0 or variance == 0:
+    x = _centred(np.where(known, before, before[known].mean() if known.any() else 0.0))
+    y = _centred(outcome)
+    if not x.any() or not y.any():  # all alike foretell nothing, and need no foretelling
         return outcome, 0.0
-    adjusted = outcome - (x @ outcome) / spread * x
-    return adjusted, 1 - float(np.var(adjusted)) / variance
+    foretold = (x @ y) / (x @ x) * x
+    left = y - foretold
+    return outcome - foretold, 1 - float(left @ left) / float(y @ y)
+
+
+def _centred(values: Float64) -> Float64:
+    """(n,) values less their mean; all 0 where they are alike but for rounding."""
+    if not values.size:
+        return values
+    off = values - values.mean()
+    off -= off.mean()  # which rounding has left
+    alike = np.abs(off).max() <= 1e-12 * np.abs(values).max()
+    return np.zeros_like(off) if alike else off
 
 
 def always_factor(people: float, planned: int, level: float) -> float:
