@@ -87,6 +87,33 @@ def revoke(
                       "keys.json and start the service anew", style="yellow")  # fmt: skip
 
 
+@app.command()
+def links(
+    rotate: Annotated[
+        bool, typer.Option("--rotate", help="sign with a new key from the next mailing on")
+    ] = False,
+    config: ConfigPath = HERE,
+    home: HomePath = None,
+) -> None:
+    """Show what links in mails are signed with, or change it; the keys themselves stay hidden."""
+    from command.show import console
+    from serving import link_keys
+
+    place = _home(config, home)
+    if rotate:
+        link_keys.rotate(place)
+        console.print("a new key signs from the next mailing on; workers know it at once")
+    elif not place.link_keys.exists():
+        console.print("no link was signed yet; the first mailing makes a key")
+        return
+    numbers = [str(one.number) for one in link_keys.link_keys(place)]
+    console.print(f"links are signed with key {numbers[0]}")
+    if len(numbers) > 1:
+        console.print(f"links that are out and were signed with key {numbers[1]} work until the "
+                      "next rotation, or until they are too old")  # fmt: skip
+    console.print(f"back up {place.link_keys.name}: without it no link that is out works")
+
+
 def open_to(home: Home, host: str, *, is_open: bool) -> str:
     """Whom a service on `host` answers as long as there is no key, as FEEDS_OPEN has it.
 

@@ -6,12 +6,13 @@ import asyncio
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from command import show
 from command.mail_list import read_list
+from command.mail_preview import write_preview
 from command.mail_summary import mail_summary
 from features.config import Config
 from features.home import Busy, Home, Progress
@@ -19,12 +20,16 @@ from features.mail_options import EMAIL
 from features.types import from_us, to_us
 from serving.desk import Desk
 from serving.mailing import run, writing
-from serving.mailing.opening import Shop, mailer_of, now_us, opened
+from serving.mailing.blocks import Mailing
+from serving.mailing.opening import Shop, mailer_of, nearly_sold_out, now_us, opened
 from serving.mailing.parts import Record
+from serving.mailing.personas import TOO_FEW, Known, Reader, choose
+from serving.mailing.recipients import recipients_of
 from serving.mailing.summary import Summary
 from serving.state import StateUnavailable
 from training.bundle import open_bundle
 
+LOOKED_AT = 20_000  # of the list, for somebody of each kind
 CHUNK = 2048  # recipients of a part: what is lost when a run is killed takes seconds
 _SECTIONS = ("placements", "messages", "experiments", "mail", "rules")
 
@@ -66,6 +71,36 @@ def mail(config: Config, base: Path, home: Home, file: Path, wish: Wish) -> None
         show.console.print("a trial: nothing of it is remembered", style="yellow")
     show.console.print(f"in {wish.out}: recipients.csv, mails.jsonl, blocks.parquet, summary.json",
                        soft_wrap=True, highlight=False)  # fmt: skip
+
+
+def preview(config: Config, base: Path, home: Home, file: Path, wish: Wish) -> None:
+    """Write a page with the mailing as some kinds of readers get it; nothing is remembered."""
+    _check(config, wish)
+    try:
+        page = asyncio.run(_previewed(Shop(config, file, home), base, wish))
+    except StateUnavailable as error:
+        raise ValueError(f"{error}; without it nobody knows who wants no mail") from None
+    show.console.print(f"look at {page}", soft_wrap=True, highlight=False)
+
+
+async def _previewed(shop: Shop, base: Path, wish: Wish) -> Path:
+    at_us = to_us(wish.at) if wish.at is not None else None
+    async with opened(shop, open_bundle(shop.home, wish.model), at_us) as desk:
+        mailer = mailer_of(desk, base, None)
+        moment = now_us(desk.living, at_us)
+        mailing = Mailing(wish.name or f"{from_us(moment):%Y-%m-%d}", wish.placements, moment)
+        some = _listed(desk, wish).part(0, LOOKED_AT)
+        found = await recipients_of(desk, mailer.dressing.mail, some.user_ids, moment, some.given)
+        known = Known.of(found)
+        scarce = mailer_of(nearly_sold_out(desk), base, None)
+        readers = []
+        for kind, user_id in choose(known).items():
+            own = scarce if kind == TOO_FEW else mailer
+            blocks = await run.decided_blocks(own, mailing, some.only(user_id), counts=False)
+            readers.append(Reader(kind, blocks, known.facts(user_id)))
+        dressing = replace(mailer.dressing, mailing=mailing.name)
+        return write_preview(wish.out, readers, dressing, desk.bundle.config,
+                             (mailer.templates, base))  # fmt: skip
 
 
 def _check(config: Config, wish: Wish) -> None:

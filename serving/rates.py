@@ -19,7 +19,6 @@ from features.options import ServiceOptions
 from serving.keys import Key
 from serving.refused import Refused
 
-
 LINKS_PER_MINUTE = 6000  # of an address: what scans a company's mails opens each link of each
 
 

@@ -157,6 +157,13 @@ class TestMessages:
         found = message_audience(bundle, bundle.config.messages, ["spring"], 100)
         assert found.left_out["in no segment, stage and language of these"] == 20
 
+    def test_translations_share_an_audience_and_nobody_is_told_what_they_do_not_read(self, shop):
+        _, bundle = shop  # all read English, the shop's language: nobody said otherwise
+        german, english = (Message(name="hi", text="h", language=one) for one in ("de", "en"))
+        found = message_audience(bundle, [german, english], ["hi"], 30)
+        assert found.table["target"].to_pylist() == ["hi"] * 30
+        assert message_audience(bundle, [german], ["hi"], 30).table.num_rows == 0
+
     @pytest.mark.parametrize(
         ("name", "said"), [("farewell", "no message 'farewell'"), ("gone", "is not told at")]
     )

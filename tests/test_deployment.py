@@ -266,6 +266,14 @@ class TestBehindNginx:
     def test_what_is_meant_for_the_inside_stays_inside(self, through, path):
         assert through.get(path).status_code == 404
 
+    def test_a_link_of_a_mail_needs_no_key_and_is_in_no_log(self, proxy, guarded):
+        with shopper(proxy, guarded, "127.0.0.6") as reader:
+            told = httpx.Client.get(reader, "/r/made-up", headers={"authorization": ""})
+            posted = reader.post("/r/made-up")
+        assert (told.status_code, posted.status_code) == (404, 403)
+        assert "This link does not work." in told.text
+        assert "made-up" not in proxy[1].read_text()
+
     def test_a_body_beyond_the_limit_gets_no_further(self, through):
         told = through.post("/events", content=b"x" * 1_100_000)
         assert told.status_code == 413

@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import SmallShop
 
 from features.config import ConfigError
 from features.decided import pseudonym, salt
@@ -40,6 +42,21 @@ LOG = [
 @pytest.fixture
 def world(shop):
     return World(shop)
+
+
+@pytest.fixture(scope="module")
+def known(new_shop):
+    """A world of which a feature set was built."""
+    world = World(new_shop())
+    world.build()
+    return world.shop
+
+
+@pytest.fixture
+def built(known, tmp_path):
+    """The same once more, to be changed; to build it opens what is there."""
+    shutil.copytree(known.base, tmp_path / "built")
+    return World(SmallShop(tmp_path / "built", known.engine))
 
 
 class World:
@@ -250,24 +267,24 @@ class TestRejectedRows:
 
 
 class TestABuild:
-    def test_is_another_one_and_the_one_before_it_goes(self, world):
-        before = world.build()
-        fits = world.home.fits / before.directory.name / "1"
+    def test_is_another_one_and_the_one_before_it_goes(self, built):
+        before = built.build()
+        fits = built.home.fits / before.directory.name / "1"
         fits.mkdir(parents=True)
-        world.forget("u:zoe", "v:phone")
-        after = world.build()
+        built.forget("u:zoe", "v:phone")
+        after = built.build()
         assert after.digest != before.digest
         assert after.persons.texts(np.arange(len(after.persons))) == ["u:bob"]
         assert after.manifest["forgotten_rows"] == 4
         assert not before.directory.exists()
         assert not fits.exists()
-        assert world.files_with("zoe", "phone") == []
+        assert built.files_with("zoe", "phone") == []
 
-    def test_what_the_log_was_like_stays_for_the_gate(self, world):
-        before = world.build()
-        world.forget("u:zoe")
-        world.build()
-        kept = what_it_was_like(world.home, before.digest)
+    def test_what_the_log_was_like_stays_for_the_gate(self, built):
+        before = built.build()
+        built.forget("u:zoe")
+        built.build()
+        kept = what_it_was_like(built.home, before.digest)
         assert kept == {key: before.manifest[key] for key in kept}
         assert kept["profile"]["events"] == 6
 
@@ -276,29 +293,29 @@ class TestABuild:
         first, second = world.build(), world.build()
         assert (first.directory, first.digest) == (second.directory, second.digest)
 
-    def test_who_was_never_in_the_log_changes_nothing_of_it(self, world):
-        before = world.build()
-        world.forget("u:eve")
-        after = world.build()
+    def test_who_was_never_in_the_log_changes_nothing_of_it(self, built):
+        before = built.build()
+        built.forget("u:eve")
+        after = built.build()
         assert after.manifest["profile"] == before.manifest["profile"]
 
-    def test_a_list_that_lost_somebody_reads_the_sources_again(self, world):
-        before = world.build()
-        world.forget("u:zoe")
-        world.build()
-        for file in world.home.proofs.iterdir():
+    def test_a_list_that_lost_somebody_reads_the_sources_again(self, built):
+        before = built.build()
+        built.forget("u:zoe")
+        built.build()
+        for file in built.home.proofs.iterdir():
             file.unlink()
-        again = world.build()
+        again = built.build()
         assert again.digest == before.digest
         assert again.manifest["profile"] == before.manifest["profile"]
 
-    def test_what_a_killed_build_has_left_goes(self, world):
-        world.build()
-        half = world.home.parts / ".0123.abc"
+    def test_what_a_killed_build_has_left_goes(self, built):
+        built.build()
+        half = built.home.parts / ".0123.abc"
         half.mkdir()
         (half / "rows.parquet").write_bytes(b"zoe")
-        world.forget("u:zoe")
-        world.build()
+        built.forget("u:zoe")
+        built.build()
         assert not half.exists()
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from test_promotion import CONFIG, Shop, events, write
+from typer.testing import CliRunner
 
+import feeds
 from features.decided import pseudonym, salt
 from features.erasure import forgotten, proofs
 from features.home import Home
@@ -53,6 +55,21 @@ def copied(first, base):
 @pytest.fixture
 def shop(first, tmp_path):
     return copied(first, tmp_path / "shop")
+
+
+@pytest.fixture(scope="module")
+def anew(first, tmp_path_factory):
+    """The same, after somebody whom it does not know was forgotten, with a build since."""
+    shop = copied(first, tmp_path_factory.mktemp("anew") / "shop")
+    for words in (["forget", "--visitor", "nobody"], ["build"]):
+        told = CliRunner().invoke(feeds.app, [*words, "-c", str(shop.base / "feeds.yaml")])
+        assert told.exit_code == 0, told.output
+    return shop
+
+
+@pytest.fixture
+def proven(anew, tmp_path):
+    return copied(anew, tmp_path / "shop")
 
 
 @pytest.fixture(scope="module")
@@ -206,10 +223,9 @@ class TestRetraining:
         assert (done.removed, len(done.closed), done.open) == (["v1"], 1, [])
 
     @pytest.mark.parametrize("where", ["mlflow", "disk"])
-    def test_a_version_that_cannot_be_read_stays_and_keeps_the_proof_open(self, shop, run, where):
+    def test_a_version_that_cannot_be_read_stays_and_keeps_the_proof_open(self, proven, where):
         """An outage says nothing of who is in a version."""
-        run("forget", *config_of(shop), "--visitor", "nobody")
-        run("build", *config_of(shop))
+        shop = proven
         store, bundle = shop.home.root / "artifacts", shop.home.bundles / "v1"
         if where == "mlflow":
             bundle.rename(bundle.with_name("away"))
@@ -230,15 +246,13 @@ class TestRetraining:
         done = settle(shop.config, shop.home)
         assert (len(done.closed), done.removed, shop.tracker.versions()) == (1, [], [1])
 
-    def test_what_a_killed_training_has_left_keeps_the_proof_open(self, shop, run):
-        run("forget", *config_of(shop), "--visitor", "nobody")
-        run("build", *config_of(shop))
-        left = shop.home.scratch() / "bundle-1a2b"
+    def test_what_a_killed_training_has_left_keeps_the_proof_open(self, proven):
+        left = proven.home.scratch() / "bundle-1a2b"
         left.mkdir()
-        done = settle(shop.config, shop.home)
+        done = settle(proven.config, proven.home)
         assert (list(done.remains), done.closed) == (["tmp/bundle-1a2b"], [])
         left.rmdir()
-        assert len(settle(shop.config, shop.home).closed) == 1
+        assert len(settle(proven.config, proven.home).closed) == 1
 
     def test_a_removal_that_was_cut_off_is_finished(self, shop, run):
         """The files have gone, their entries in MLflow have not."""

@@ -103,6 +103,15 @@ def three(first):
     return made
 
 
+@pytest.fixture(scope="module")
+def newer(first):
+    """The same, retrained with three days more."""
+    made = Shop(first[0].base.parent / "newer")
+    shutil.copytree(first[0].base, made.base)
+    made.add("2", events(range(40, 43)))
+    return made, made.retrain()
+
+
 @pytest.fixture
 def again(first, tmp_path):
     """A copy of the first shop, to be spoilt."""
@@ -271,16 +280,15 @@ class TestRetraining:
         assert "nothing new: v1 was made from the log up to 2026-02-09" in told
         assert shop.tracker.versions() == [1]
 
-    def test_brings_new_data_into_service(self, again):
-        again.add("2", events(range(40, 43)))
-        done = again.retrain()
-        assert (again.serving(), again.how()[-1]) == ("v2", ("v2", "retrain"))
-        assert open_bundle(again.home, "champion").manifest["as_of"].startswith("2026-02-12")
+    def test_brings_new_data_into_service(self, newer):
+        shop, done = newer
+        assert (shop.serving(), shop.how()[-1]) == ("v2", ("v2", "retrain"))
+        assert open_bundle(shop.home, "champion").manifest["as_of"].startswith("2026-02-12")
         assert "before: v1" in done.sentence
 
-    def test_leaves_what_was_withdrawn_withdrawn_until_the_data_change(self, run, again):
-        again.add("2", events(range(40, 43)))
-        again.retrain()
+    def test_leaves_what_was_withdrawn_withdrawn_until_the_data_change(self, run, newer, tmp_path):
+        shutil.copytree(newer[0].base, tmp_path / "shop")
+        again = Shop(tmp_path / "shop")
         promotion.back(again.config, again.home)
         code, told, _ = run("retrain", "-c", again.base / "feeds.yaml")
         assert code == 0

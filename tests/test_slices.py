@@ -17,6 +17,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 CUT = START + timedelta(days=50)
 
 
+@pytest.fixture(scope="module")
+def shop(new_shop):
+    """One for all: what is built of the same files again is opened again."""
+    return new_shop()
+
+
 def shop_of(shop, **parts):
     """Twenty customers who come every ten days until they stop, over 100 days."""
     rows = [

@@ -20,6 +20,7 @@ import small_desk
 import yaml
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.parser import text_string_to_metric_families
+from tools import own_port
 
 from command.demo import serve_command
 from features.home import Home

@@ -59,13 +59,8 @@ def people_of(
             standing[person] = found[0] if ids[person][0].startswith("u:") else rows[person]
     config, now_us = bundle.config, bundle.now_us() if now_us is None else now_us
     plain = queries_for(
-        bundle.timelines,
-        rows,
-        recent,
-        now_us,
-        config.signals,
-        config.session_signal(),
-    )
+        bundle.timelines, rows, recent, now_us, config.signals, config.session_signal()
+    )  # fmt: skip
     weights = np.maximum(plain.histories.weights, 0)
     sums = np.bincount(row_numbers(plain.histories.indptr), weights, minlength=len(rows))
     own = bundle.standing(standing, sums.astype(np.float32), now_us)

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from features.config import Config
+import numpy as np
+
+from features.config import KINDS, Config
 from features.decided import salt
 from features.home import Home
 from features.mail_options import EMAIL
@@ -69,6 +71,16 @@ def now_us(living: Living, at_us: int | None) -> int:
         return at_us
     base = living.base
     return living.newest_us if base.config.shop.clock == "as_of" else base.now_us()
+
+
+def nearly_sold_out(desk: Desk) -> Desk:
+    """The same desk on a day on which of each kind only one item is to be had."""
+    living, opened_ = desk.living, np.zeros_like(desk.living.opened)
+    for code in range(len(KINDS)):
+        own = np.flatnonzero(living.opened & (living.catalogue.kinds == code))
+        opened_[own[:1]] = True
+    bare = replace(living, opened=opened_)
+    return replace(desk, living=bare, rulebook=Rulebook.of(desk.rulebook.path, bare), _shelves={})
 
 
 def mailer_of(desk: Desk, base: Path, home: Home | None) -> Mailer:

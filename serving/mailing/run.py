@@ -45,6 +45,12 @@ class Listed:
         own = slice(first, first + many)
         return Listed(self.user_ids[own], None if self.given is None else self.given[own])
 
+    def only(self, user_id: str) -> Listed:
+        """One of them, or somebody who is not among them."""
+        if self.given is None or user_id not in self.user_ids:
+            return Listed([user_id])
+        return Listed([user_id], [self.given[list(self.user_ids).index(user_id)]])
+
 
 async def decide_parts(
     mailer: Mailer, record: Record, listed: Listed, out: Path, progress: Progress = silent
