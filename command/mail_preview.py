@@ -38,7 +38,7 @@ def write_preview(
 def pictures_of(
     catalogue: Catalogue, item_ids: Iterable[str], site: str | None, base: Path
 ) -> dict[str, str]:
-    """Address of a picture in the mails -> its content, of those that lie in the shop's directory.
+    """Address of a picture in the mails -> what a browser shows for it, such as its content.
 
     A browser shows kinds of pictures that mail clients do not, such as SVG.
     """
@@ -46,6 +46,6 @@ def pictures_of(
     for item_id in item_ids:
         url = catalogue.details(int(catalogue.find([item_id])[0]))["image_url"]
         picture = picture_of(url, base)
-        if picture is not None and picture != url:
+        if picture is not None:
             found[address(url, site)] = picture
     return found

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from simulation.appeal import fit
 from simulation.browsing import (
     Looks,
     Sessions,
@@ -11,12 +12,15 @@ from simulation.browsing import (
     make_looks,
     make_sessions,
 )
+from simulation.catalogue import Catalogue
 from simulation.config import DAY_US, SECOND_US
 from simulation.log import NONE, EventType, Log, new_log
 from simulation.world import World
 
 REFILLS = 4  # at most, after the first purchase of a consumable
 RETURN_DAYS = (2.0, 20.0)  # after the purchase
+ORDERED = 0.45  # of what lies in a cart
+MOST_AT_ONCE = 8  # of one item in a cart
 
 
 def site_events(world: World, rng: np.random.Generator, person: NDArray[np.int64]) -> Log:
@@ -44,13 +48,39 @@ def _follow(looks: Looks, s: Sessions, rows: NDArray[np.intp], kind: EventType) 
 
 
 def _carts(world: World, rng: np.random.Generator, s: Sessions, looks: Looks) -> Log:
-    chance = np.minimum(0.10 * np.exp(0.6 * looks.fit), 0.5)
-    chance = np.where(world.catalogue.article[looks.item], 0, chance)
+    chance = _cart_chance(world.catalogue, looks.item, looks.fit)
     carts = _follow(looks, s, np.flatnonzero(rng.random(len(chance)) < chance), EventType.CART)
-    several = np.where(world.catalogue.refill_days[carts["item"]] > 0, 0.45, 0.12)
-    carts["quantity"] = np.minimum(rng.geometric(1 - several), 8)
+    several = _several(world.catalogue, carts["item"])
+    carts["quantity"] = np.minimum(rng.geometric(1 - several), MOST_AT_ONCE)
     carts["value"] = np.round(carts["quantity"] * world.catalogue.price[carts["item"]], 2)
     return carts
+
+
+def _cart_chance(
+    catalogue: Catalogue, item: NDArray[np.int64], suits: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """The probability that a look at an item puts it into the cart; an article never is."""
+    chance = np.minimum(0.10 * np.exp(0.6 * suits), 0.5)
+    return np.where(catalogue.article[item], 0, chance)
+
+
+def _several(catalogue: Catalogue, item: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The probability of one more of the same in a cart."""
+    return np.where(catalogue.refill_days[item] > 0, 0.45, 0.12)
+
+
+def sales_of_a_look(
+    world: World, person: NDArray[np.int64], item: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """EUR that a look brings on average in the order that ends its visit; of an article nothing.
+
+    person, item: of shapes that broadcast. Neither refills nor returns are in it.
+    """
+    catalogue, suits = world.catalogue, fit(world.people, world.catalogue, person, item)
+    several = _several(catalogue, item)
+    pieces = (1 - several**MOST_AT_ONCE) / (1 - several)  # mean of a geometric, cut off
+    paid = np.nan_to_num(catalogue.price[item]) * pieces
+    return np.asarray(_cart_chance(catalogue, item, suits) * ORDERED * paid)
 
 
 def _checkouts(world: World, rng: np.random.Generator, sessions: Sessions, looks: Looks) -> Log:
@@ -64,7 +94,7 @@ def _checkouts(world: World, rng: np.random.Generator, sessions: Sessions, looks
 
 def _purchases(rng: np.random.Generator, carts: Log, checkouts: Log) -> Log:
     """The lines of the orders: all at the same moment, at the end of the session."""
-    bought = carts[rng.random(len(carts)) < 0.45].copy()
+    bought = carts[rng.random(len(carts)) < ORDERED].copy()
     order = checkouts[bought["session"]]
     bought["event_type"] = EventType.PURCHASE
     bought["occurred_us"], bought["user"] = order["occurred_us"], order["user"]

@@ -11,7 +11,7 @@ import numpy as np
 import shelves
 import worlds
 
-from features.config import Config
+from features.config import KINDS, Config
 from features.types import Texts
 from serving.links import LinkKey
 from serving.mailing.blocks import Blocks
@@ -31,16 +31,21 @@ def pseudonym(user_id: str) -> str:
 
 
 def catalogue(**changes: Any) -> Catalogue:
-    """The shelf of eight, with pages and pictures; of b a list price is known, of h no price."""
+    """The shelf of eight, with pages and pictures; g is an article.
+
+    Of b a list price is known, of h not even a price.
+    """
     n, letters = len(shelves.LETTERS), shelves.LETTERS
     told = {
         "titles": Texts.of([AWKWARD, *(f"Item {one}" for one in letters[1:])]),
         "urls": Texts.of([f"p/{one}" for one in letters]),
         "image_urls": Texts.of([f"i/{one}.png" for one in letters]),
+        "kinds": np.array([KINDS.index("article" if one == "g" else "product") for one in letters],
+                          np.int8),
         "prices": np.array([*shelves.PRICES[:-1], np.nan], np.float32),
         "list_prices": np.array([np.nan, 25.5, *[np.nan] * (n - 2)], np.float32),
         "descriptions": Texts.of([f"About {one}" for one in letters]),
-    }
+    }  # fmt: skip
     return shelves.catalogue(**{**told, **changes})
 
 
@@ -83,7 +88,7 @@ def everybody() -> Blocks:
         block("c1", "top", "ab", **one, headlines="Hello, c1", messages="spring"),
         block("c1", "more", "c", **one, headlines="And more", arms={"purpose": "on"},
               marks=[["promoted"]]),
-        block("c2", "top", **two),
+        block("c2", "top", **two, headlines="Not shown", messages="spring"),
         block("c2", "more", "ad", **two, decisions="fallback", reasons="no_opinion",
               item_rungs=["one_for_all", "segment"], headlines="Wieder da"),
         block("c3", "top", **never), block("c3", "more", **never),

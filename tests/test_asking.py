@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from at_the_desk import at_the_desk
-from readers import START, log, read, trained
+from readers import START, log, read, trained_on
 from small_desk import END, END_US, MINUTE, at_desk
 
 from serving import telling
@@ -47,7 +47,7 @@ def at(tmp_path):
 def tablet(new_shop):
     """A magazine whose log has a device `tab` that read a, b and c, and nobody's name on it."""
     tab = [{**read(None, item, START), "visitor_id": "tab"} for item in "abc"]
-    return trained(new_shop(), [*log(), *tab])
+    return trained_on(new_shop(), [*log(), *tab])
 
 
 async def ask(desk, user_id=None, visitor_id=None, recent=(), later=timedelta(0)) -> Known:

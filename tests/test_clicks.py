@@ -282,8 +282,8 @@ class TestTheService:
         time.sleep(0.3)  # until it is noted who was met
         asked = httpx.head(url)
         answers = [httpx.get(url) for _ in range(3)]
-        assert {one.status_code for one in (asked, *answers)} <= {302, 404}
-        assert len({one.headers.get("location") for one in (asked, *answers)}) == 1
+        assert {one.status_code for one in (asked, *answers)} == {302}
+        assert len({one.headers["location"] for one in (asked, *answers)}) == 1
         with closing(sqlite3.connect(guarded.home.state)) as state:
             query = "SELECT person, item_id, channel FROM events WHERE decision_id = ?"
             until, found = time.monotonic() + 10, []
@@ -292,12 +292,12 @@ class TestTheService:
                 time.sleep(0.05)
         assert found == [("u:clicks-reader", item_id, "email")]
 
-    @pytest.mark.parametrize("token", ["made-up", "", "a/b", "%2e%2e/feed", "x" * 20_000])
+    @pytest.mark.parametrize("token", ["made-up-zq", "", "zq/zq", "%2e%2e/zq", "zq" * 10_000])
     def test_turns_a_made_up_link_away_without_a_key(self, guarded, token):
         answer = httpx.get(f"{guarded.url}/r/{token}")
         assert (answer.status_code, answer.headers["content-type"]) == (
             404, "text/html; charset=utf-8")  # fmt: skip
-        assert token[:100] not in guarded.log or not token
+        assert "zq" not in answer.text + guarded.log
 
     def test_takes_no_post(self, guarded):
         assert httpx.post(f"{guarded.url}/r/made-up", content=b"x").status_code == 405

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from command.keys import open_to
 from features.home import Home
 from serving.keys import NEEDED, Keyring, add_key, read_keys, revoke_key
+from serving.link_keys import link_keys
 
 
 @pytest.fixture
@@ -208,6 +210,17 @@ class TestTheCommand:
         assert code == 0
         assert "without any key" in told
         assert json.loads(home.keys.read_text()) == {"keys": []}
+
+    def test_rotates_what_links_are_signed_with_and_shows_no_secret(self, run, home):
+        assert "no link was signed yet" in run("keys", "links", "--home", home.root)[1]
+        assert not home.link_keys.exists()
+        (first,) = link_keys(home)
+        code, told, _ = run("keys", "links", "--rotate", "--home", home.root)
+        second, before = link_keys(home)
+        assert (code, before) == (0, first)
+        assert "signed with key 1" in told
+        assert "signed with key 0 work until the next rotation" in " ".join(told.split())
+        assert b64encode(second.secret).decode() not in told
 
     def test_warns_of_a_page_that_no_site_may_have(self, run, tmp_path):
         config = tmp_path / "feeds.yaml"

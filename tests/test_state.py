@@ -416,8 +416,8 @@ class TestOnce:
     def test_the_first_answer_stands_for_the_name_and_the_mailing(self, told):
         async def ask(state):
             first = await state.once("u:ann", "welcome", b"\x00one", 60)
-            others = [await state.once(name, mailing, b"two", 60) for name, mailing in
-                      (("u:ann", "welcome"), ("u:bob", "welcome"), ("u:ann", "basket"))]  # fmt: skip
+            asked = (("u:ann", "welcome"), ("u:bob", "welcome"), ("u:ann", "basket"))
+            others = [await state.once(*one, b"two", 60) for one in asked]
             there = await state.said_before("u:ann", "welcome", 60)
             return first, others, [there, await state.said_before("u:ann", "-", 60)]
 

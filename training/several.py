@@ -1,21 +1,25 @@
 """Several feeds for the same people in one go, as in the blocks of a mail: no item in two of them.
 
 Feeds that may show the same items are ranked in one pass, and the places are dealt out: the first
-feed has the best ones, the next one those that follow. That is what asking one after the other
-would give, for the price of one.
+feed has the best ones, the next one those that follow; what a feed is too short for is the next
+one's. That is what asking one after the other would give, for the price of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from features.types import Int32, Ragged
+from features.types import Int32, Int64, Ragged
 from training.filling import Filling
 from training.policy import Feeds, People, Step, Terms, decide, decided, refused, request_of
 from training.rankers.base import Allowed
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,16 @@ def _joined(away: Ragged | None, *more: Ragged) -> Ragged:
 
 
 def _together(wanted: Sequence[Wanted]) -> list[list[int]]:
-    """Places of `wanted` that one pass can serve, in the order of the first of each."""
+    """Places of `wanted` that one pass can serve, in the order of the first of each.
+
+    A place joins an earlier one where all that it overtakes show other items: else it would take
+    what is theirs.
+    """
     groups: list[list[int]] = []
     for place, one in enumerate(wanted):
         for group in groups:
-            if _alike(wanted[group[0]], one):
+            between = set(range(group[0], place)) - set(group)
+            if _alike(wanted[group[0]], one) and all(_apart(wanted[at], one) for at in between):
                 group.append(place)
                 break
         else:
@@ -83,6 +92,12 @@ def _alike(one: Wanted, other: Wanted) -> bool:
     )  # fmt: skip
 
 
+def _apart(one: Wanted, other: Wanted) -> bool:
+    """Is there no item that both may show?"""
+    a, b = one.terms.open, other.terms.open
+    return a is not None and b is not None and not (a & b).any()
+
+
 def _same(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one is other or np.array_equal(one, other)
@@ -95,20 +110,26 @@ def _dealt(ladder: Sequence[Step], people: People, terms: Sequence[Terms]) -> li
     request, reasons = request_of(ladder, people, whole)
     filling = Filling.empty(len(people), whole.size)
     filling.fill(request)
-    feeds, begin, taken = [], 0, shown(filling.items)
+    feeds, begin, given = [], np.zeros(len(people), np.int64), Ragged.empty(len(people))
     for one in terms:
-        own = _part(filling, begin, begin + one.size)
+        own = _part(filling, begin, one.size)
         if one.on_too_few == "pad":  # with what people have, but not what another feed shows
-            blocked = Allowed(one.items, refused(people).joined(taken), one.open)
+            blocked = Allowed(one.items, refused(people).joined(given), one.open)
             own.fill(replace(request, allowed=blocked), below=one.min_items)
-            taken = taken.joined(shown(own.items))
         feeds.append(decided(own, request, reasons, one))
-        begin += one.size
+        begin += (own.items >= 0).sum(axis=1)
+        given = given.joined(shown(own.items))
     return feeds
 
 
-def _part(filling: Filling, begin: int, end: int) -> Filling:
-    """The places from `begin` until `end`, as feeds of their own."""
-    counts = np.clip(filling.counts - begin, 0, end - begin)
-    return Filling(filling.items[:, begin:end].copy(), filling.scores[:, begin:end].copy(),
-                   filling.steps[:, begin:end].copy(), counts)  # fmt: skip
+def _part(filling: Filling, begin: Int64, size: int) -> Filling:
+    """Of every row `size` places from its `begin` (n,) on, as feeds of their own."""
+    counts = np.clip(filling.counts - begin, 0, size)
+    places, there = begin[:, None] + np.arange(size), np.arange(size) < counts[:, None]
+    places = np.minimum(places, filling.items.shape[1] - 1)
+
+    def part(values: NDArray[T], none: float) -> NDArray[T]:
+        return np.where(there, np.take_along_axis(values, places, axis=1), values.dtype.type(none))
+
+    return Filling(part(filling.items, -1), part(filling.scores, np.nan), part(filling.steps, -1),
+                   counts)  # fmt: skip

@@ -98,7 +98,7 @@ def _stale(known: Standing, options: Withholding, now_us: int) -> Bool:
     if options.stale_after_days is None:
         return np.zeros(len(known.events), np.bool_)
     old = known.last_event_us < now_us - options.stale_after_days * DAY_US
-    return np.asarray(old & (known.events > 0))
+    return np.asarray(old & (known.last_event_us > NEVER_US))
 
 
 def _first(asked: list[tuple[Reason, Bool]], n: int) -> Int8:

@@ -140,7 +140,7 @@ def _had_lately(mailer: Mailer, recipients: Recipients) -> Ragged:
     one person; others after `mail.bought_again_after_days`.
     """
     mail, desk = mailer.dressing.mail, mailer.desk
-    histories = recipients.people.queries.histories
+    histories = recipients.people.known.histories
     rhythm = desk.living.catalogue.repurchase_days[histories.items]
     due = np.where(np.isnan(rhythm), mail.bought_again_after_days, rhythm)
     had = np.array(desk.bundle.config.had_signals(), np.bool_)[histories.signals]
@@ -150,9 +150,11 @@ def _had_lately(mailer: Mailer, recipients: Recipients) -> Ragged:
 
 
 def _shown_lately(mailer: Mailer, recipients: Recipients, days: float) -> Ragged:
-    """What a mail, or the site, has shown within so many days."""
+    """What a mail has shown within so many days, or the site to whoever agreed to be known."""
     seen = recipients.seen
     lately = seen.at_us > recipients.now_us - days * DAY_US
     if mailer.dressing.mail.repeats_site:
         lately &= seen.mails
+    else:
+        lately &= seen.mails | recipients.people.consent[seen.rows]
     return by_row(seen.rows[lately], seen.items[lately], len(recipients))

@@ -6,7 +6,9 @@ must not get another mail than the one that was logged.
 
 from __future__ import annotations
 
+import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -61,7 +63,9 @@ async def _fresh(
     began, (recipients, key) = time.perf_counter(), known
     mailer, name = mailer_at(desk), f"u:{request.user_id}"
     names = names_for(desk, recipients)
-    blocks = told(mailer, decide_mails(mailer, recipients, mailing.placements), mailing, names)
+    mails = decide_mails(mailer, recipients, mailing.placements)
+    asked = replace(mailing, name=f"{mailing.name} {secrets.token_hex(8)}")  # of this answer alone
+    blocks = told(mailer, mails, asked, names)  # so that its ids are no other answer's
     dressing = mailer.dressing_of(mailing.name, time.time_ns() // 1000)
     own = _encode(dressing.dressed(blocks, range(len(blocks))))
     stands = await desk.state.once(name, key, own, STANDS_SECONDS)

@@ -112,7 +112,7 @@ def _lower(feeds: Feeds, found: Withheld) -> None:
 
 
 def _say_something_new(feeds: Sequence[Feeds], recipients: Recipients, least: int) -> None:
-    """Withhold mails that the last one has said already."""
+    """Withhold mails that the last one has said already, all their blocks for this reason."""
     n, seen = len(recipients), recipients.seen
     last_us = np.full(n, -1, np.int64)
     np.maximum.at(last_us, seen.rows[seen.mails], seen.at_us[seen.mails])
@@ -120,7 +120,8 @@ def _say_something_new(feeds: Sequence[Feeds], recipients: Recipients, least: in
     last, fresh = by_row(seen.rows[own], seen.items[own], n), Ragged.empty(n)
     for one in feeds:
         fresh = fresh.joined(shown(one.items))
+    sent = np.any([one.decisions != Decision.suppress for one in feeds], axis=0)
+    stale = nothing_new(fresh, last, least) & sent
     for one in feeds:
-        stale = nothing_new(fresh, last, least) & (one.decisions != Decision.suppress)
         one.decisions[stale], one.reasons[stale] = Decision.suppress, Reason.nothing_new
         one.items[stale], one.steps[stale], one.scores[stale] = -1, -1, np.nan

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from features.mail_options import EMAIL, MailOptions
+from features.options import SKIP
 from features.types import DAY_US, Bool, Int32, Int64, Ragged, row_numbers
 from serving.asking import customer_of
 from serving.asking import people_of as asking
@@ -83,9 +84,7 @@ async def recipients_of(
     recalled = await desk.state.recall_all(user_ids)
     people = _people(desk, user_ids, recalled, now_us)
     listed = [Given()] * len(user_ids) if given is None else given
-    contacts, rows = desk.living.base.contacts, desk.living.base.persons.indices(
-        [f"u:{user_id}" for user_id in user_ids]
-    )  # fmt: skip
+    contacts, rows = desk.living.base.contacts, _rows(desk, user_ids, recalled)
     places = zip(listed, rows.tolist(), strict=True)
     texts = [
         (
@@ -102,6 +101,14 @@ async def recipients_of(
         [language or desk.bundle.config.shop.language for _, language in texts],
         now_us,
     )  # fmt: skip
+
+
+def _rows(desk: Desk, user_ids: Sequence[str], recalled: Sequence[Recalled]) -> Int32:
+    """(n,) of the model's people; -1: it does not know them, or must not any more."""
+    base = desk.living.base
+    found = base.persons.indices([f"u:{user_id}" for user_id in user_ids])
+    gone = [one.forgotten_us is not None and one.forgotten_us >= base.as_of_us for one in recalled]
+    return np.where(gone, np.int32(-1), found)
 
 
 def _people(
@@ -191,7 +198,8 @@ def _elsewhere(
     for place, (row, one) in enumerate(zip(rows.tolist(), recalled, strict=True)):
         answers = [answer for asked, answer, _ in one.answers if asked == question]
         answer = answers[-1] if answers else channels[row] if row >= 0 else ""
-        found[place] = bool(answer) and answer.strip().lower() not in ours
+        said = answer.strip().lower()
+        found[place] = bool(said) and said != SKIP and said not in ours
     return found
 
 

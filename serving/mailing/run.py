@@ -7,6 +7,7 @@ all files are there: until then nothing counts, so that a mailing that was given
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ async def remember(
     """Note what everybody was shown, and log the decisions; done twice it counts once."""
     mailing = Mailing(record.mailing, record.placements, record.at_us)
     versions = record.model_version, record.rules_version
-    begun = f"{from_us(record.at_us):%Y%m%dT%H%M%S.%fZ}-mail.{record.digest[:12]}"
+    begun = f"{from_us(record.at_us):%Y%m%dT%H%M%S.%fZ}-mail.{_digest(record)}"
     for number, file in enumerate(parts(out)):
         progress("remembering", number * record.chunk / max(record.recipients, 1))
         logged = home.decisions / f"{begun}.{number:05}.jsonl"
@@ -110,6 +111,12 @@ async def remember(
                 lines.write(_json.encode(one))
                 lines.write(b"\n")
     progress("remembered", 1.0)
+
+
+def _digest(record: Record) -> str:
+    """Tells mailings of one moment apart: shops with `clock: as_of` have several."""
+    told = _json.encode([record.mailing, record.placements, record.digest])
+    return hashlib.sha256(told).hexdigest()[:12]
 
 
 def customers_of(desk: Desk) -> list[str]:

@@ -50,7 +50,7 @@ def names_for(desk: Desk, recipients: Recipients) -> Names:
         name, own = f"u:{user_id}", known.salt
         if own is None:
             own = own_salt()
-            if not known.forgotten:  # whoever is forgotten stays without: nobody can tell them
+            if known.consent or not known.forgotten:  # the forgotten stay without, until they agree
                 salts[name] = own
         found.append(pseudonym(desk.salt, name, own))
     return Names(found, salts)
