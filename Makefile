@@ -8,7 +8,7 @@ SHOP := $(abspath $(or $(FEEDS_SHOP),.feeds/demo/shop/feeds.yaml))
 DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
 .PHONY: demo bento snippet notebooks test test-long test-notebooks test-slow lint format bench-features bench-build bench-rankers \
-	bench-cold bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
+	bench-cold bench-mail bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
 	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-faults bench-hostile bench-soak clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
@@ -49,6 +49,9 @@ bench-rankers: .venv/installed ## fit seconds and memory of every ranker at 1 an
 
 bench-cold: .venv/installed ## items without a single event: content beside category popularity and chance
 	$(BIN)/python benchmarks/cold_items.py
+
+bench-mail: .venv/installed ## a mailing of three blocks to up to 300,000, beside the matrix product alone
+	$(BIN)/python -m benchmarks.mail_speed
 
 bench-off-policy: .venv/installed ## off-policy estimates against a known truth, and on the open bandit sample
 	$(BIN)/python -m benchmarks.off_policy

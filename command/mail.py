@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,12 +24,14 @@ from serving.mailing import run, writing
 from serving.mailing.blocks import Mailing
 from serving.mailing.opening import Shop, mailer_of, nearly_sold_out, now_us, opened
 from serving.mailing.parts import Record
-from serving.mailing.personas import TOO_FEW, Known, Reader, choose
-from serving.mailing.recipients import recipients_of
+from serving.mailing.personas import STRANGER, TOO_FEW, Known, Reader, choose
+from serving.mailing.recipients import Given, recipients_of
 from serving.mailing.summary import Summary
+from serving.mailing.workers import Work, decide_together, worth_it
 from serving.state import StateUnavailable
 from training.bundle import open_bundle
 
+WILLING = Given(consent_email=True)  # of the stranger: else every shop's preview would be alike
 LOOKED_AT = 20_000  # of the list, for somebody of each kind
 CHUNK = 2048  # recipients of a part: what is lost when a run is killed takes seconds
 _SECTIONS = ("placements", "messages", "experiments", "mail", "rules")
@@ -63,6 +66,9 @@ def mail(config: Config, base: Path, home: Home, file: Path, wish: Wish) -> None
     except Busy:
         raise ValueError("another mailing of this shop is being made; wait until it is done: what "
                          "it shows must not be shown again") from None  # fmt: skip
+    except BrokenProcessPool:
+        raise ValueError("a process was ended from outside, perhaps for want of memory. What is "
+                         "decided stays, the same command goes on from it") from None  # fmt: skip
     except StateUnavailable as error:
         raise ValueError(f"{error}; without it nobody knows who wants no mail. What is decided "
                          "stays, the same command goes on from there") from None  # fmt: skip
@@ -96,7 +102,8 @@ async def _previewed(shop: Shop, base: Path, wish: Wish) -> Path:
         readers = []
         for kind, user_id in choose(known).items():
             own = scarce if kind == TOO_FEW else mailer
-            blocks = await run.decided_blocks(own, mailing, some.only(user_id), counts=False)
+            asked = run.Listed([user_id], [WILLING]) if kind == STRANGER else some.only(user_id)
+            blocks = await run.decided_blocks(own, mailing, asked, counts=False)
             readers.append(Reader(kind, blocks, known.facts(user_id)))
         dressing = replace(mailer.dressing, mailing=mailing.name)
         return write_preview(wish.out, readers, dressing, desk.bundle.config,
@@ -127,7 +134,11 @@ async def _mailed(shop: Shop, base: Path, wish: Wish, progress: Progress) -> Sum
         mailer = mailer_of(desk, base, shop.home)
         listed = _listed(desk, wish)
         record = _record(desk, shop.config, wish, listed, before, at_us)
-        await run.decide_parts(mailer, record, listed, wish.out, progress)
+        todo = run.undecided(record, listed, wish.out)
+        if (processes := worth_it(len(todo))) > 1:
+            decide_together(Work(shop, base, record, wish.out), todo, processes, progress)
+        else:
+            await run.decide_parts(mailer, record, listed, wish.out, progress)
         dressing = mailer.dressing_of(record.mailing, record.written_us)
         summary = writing.write(
             wish.out,

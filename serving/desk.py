@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from features.config import RUNGS, Placement, Rung
+from features.config import RUNGS, Kind, Placement, Rung
 from features.decided import own_salt
 from features.experiments import CHAMPION, Experiment, Treatment, arms_of, terms_of
 from features.lifecycle import STAGES
+from features.mail_options import EMAIL
 from features.messages import Message, in_order
 from features.types import Float32, Int32, from_us, to_us
 from serving.api import Moment
@@ -225,9 +226,22 @@ class Desk:
             self.state.note(Met(salts=salts))
 
     def minds_what_was_shown(self, placement: str) -> bool:
-        """Does any rule here ask what a person has been shown before?"""
+        """Does any rule here, or a mail that may not repeat the site, ask what somebody was shown?"""
         place = self.bundle.config.placements[placement]
-        return bool(place.not_repeated_for_days) or self.rulebook.asks_what_was_seen(placement)
+        return (
+            bool(place.not_repeated_for_days)
+            or self._minded_by_mails(place.kind)
+            or self.rulebook.asks_what_was_seen(placement)
+        )
+
+    def _minded_by_mails(self, kind: Kind | None) -> bool:
+        if self.bundle.config.mail.repeats_site:
+            return False
+        return any(
+            place.channel == EMAIL and bool(place.not_repeated_for_days)
+            and (kind is None or place.kind in (None, kind))
+            for place in self.bundle.config.placements.values()
+        )  # fmt: skip
 
     def card(self, item: int) -> dict[str, Any]:
         """The details of an item, kept ready."""

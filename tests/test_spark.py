@@ -29,6 +29,7 @@ SMALL = {  # of a few thousand rows: starting is all that costs
     "spark.sql.shuffle.partitions": "2", "spark.default.parallelism": "2",
     "spark.sql.adaptive.enabled": "false", "spark.sql.codegen.wholeStage": "false",
     "spark.driver.memory": "1g", "spark.sql.session.timeZone": "Asia/Tokyo",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 }  # fmt: skip
 BUILDERS = {  # file of the feature set -> who made it
     "removed": "cleaning, step by step",

@@ -354,14 +354,15 @@ class TestMany:
             Answer(question="q", answer="later", answered_us=4, user_id="bob"),
             Answer(question="q", answer="sooner", answered_us=2, visitor_id="phone"),
             *[view(f"i{n}", at=n // 2, user_id="eve") for n in range(2003)],
-            view("z", user_id="zoe"), Forget(at_us=9, user_id="zoe"),
+            link("eves", "eve"), view("z", user_id="zoe"), Forget(at_us=9, user_id="zoe"),
         ]  # fmt: skip
         asked = ["eve", "nobody", "bob", "zoe", "ann", "bob", "met"]
 
         async def ask(state):
             feeds = [Shown(decision_id=str(n), name="u:eve", placement="home", item_ids=["a"],
                            at_us=n) for n in range(203)]  # fmt: skip
-            await state.keep([*feeds, MAIL, Met(salts={"u:met": SALT})])
+            older = structs.replace(feeds[0], name="v:eves", at_us=-1)
+            await state.keep([*feeds, older, MAIL, Met(salts={"u:met": SALT})])
             alone = [await state.recall(one, None) for one in asked]
             return await state.recall_all(asked), alone, await state.recall_all([])
 

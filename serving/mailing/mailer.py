@@ -44,8 +44,9 @@ class Mailer:
     def suitable(self, placement: str, open_: Bool) -> Bool:
         """(n_items,) bool, of the open items those that a block here can show to anybody.
 
-        It has what the template needs, picture and price for example, and neither it nor its
-        category is sensitive: a mail lies open on a table.
+        It is there now, even where a rule shows what is sold out; it has what the template needs,
+        picture and price for example; and neither it nor its category is sensitive: a mail lies
+        open on a table.
         """
         version = self.desk.living.version
         kept = self._suits.get((placement, id(open_)))
@@ -63,7 +64,7 @@ class Mailer:
     def _suited(self, placement: str, open_: Bool) -> Bool:
         catalogue = self.desk.living.catalogue
         hidden = np.append(catalogue.sensitive_categories, np.False_)  # of category -1: the last
-        found = open_ & ~catalogue.sensitive & ~hidden[catalogue.category]
+        found = open_ & self.desk.living.opened & ~catalogue.sensitive & ~hidden[catalogue.category]
         items = np.flatnonzero(found).astype(np.int32)
         place = self.desk.bundle.config.placements[placement]
         needs = self.templates.required_by(template_of(place))

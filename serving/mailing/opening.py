@@ -60,7 +60,8 @@ async def opened(shop: Shop, bundle: Bundle, at_us: int | None) -> AsyncIterator
     try:
         living = await Living.of(of_today(bundle, shop.config), state)
         living.advance(now_us(living, at_us))
-        yield Desk(living, state, Rulebook.of(shop.file, living), Unlogged(), salt(shop.home.salt))
+        rules = Rulebook.of(None, living)  # those of today, whatever becomes of the file
+        yield Desk(living, state, rules, Unlogged(), salt(shop.home.salt))
     finally:
         await state.close()
 

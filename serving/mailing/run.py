@@ -53,25 +53,28 @@ class Listed:
         return Listed([user_id], [self.given[list(self.user_ids).index(user_id)]])
 
 
+def undecided(record: Record, listed: Listed, out: Path) -> list[tuple[int, Listed]]:
+    """The parts that are not there yet: number, and who is in it."""
+    firsts = enumerate(range(0, record.recipients, record.chunk))
+    return [(number, listed.part(first, record.chunk)) for number, first in firsts
+            if not part_file(out, number).exists()]  # fmt: skip
+
+
 async def decide_parts(
     mailer: Mailer, record: Record, listed: Listed, out: Path, progress: Progress = silent
-) -> int:
-    """Decide all parts that are not there yet; returns how many recipients these had.
+) -> None:
+    """Decide all parts that are not there yet, one after the other.
+
+    `workers.decide_together` does several at once.
 
     Raises StateUnavailable: what was decided stays, and the same call goes on from there.
     """
     mailing = Mailing(record.mailing, record.placements, record.at_us)
-    done = 0
-    for number, first in enumerate(range(0, record.recipients, record.chunk)):
-        progress("deciding", first / max(record.recipients, 1))
-        if part_file(out, number).exists():
-            continue
-        own = listed.part(first, record.chunk)
+    todo = undecided(record, listed, out)
+    for done, (number, own) in enumerate(todo):
+        progress("deciding", done / len(todo))
         blocks = await decided_blocks(mailer, mailing, own, counts=record.counts)
         write_part(out, number, blocks)
-        done += len(own.user_ids)
-    progress("decided", 1.0)
-    return done
 
 
 async def decided_blocks(

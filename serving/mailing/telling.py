@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -84,12 +84,7 @@ def told(mailer: Mailer, mails: Mails, mailing: Mailing, names: Names) -> Blocks
     groups, stages = [*mailer.desk.bundle.manifest["segments"], ""], [*STAGES, ""]  # -1: the last
     segments = [groups[one] for one in known.segment.tolist()]
     staged = [stages[one] for one in known.stage.tolist()]
-    words = _Words(mailer, who)
-    said = [
-        words.of(row, placement, segments[row], staged[row])
-        if columns[place].item_ids[row] else ("", "")
-        for row in range(len(who)) for place, placement in enumerate(mails.placements)
-    ]  # fmt: skip
+    said = list(_said(_Words(mailer, who), mails.placements, columns, (segments, staged)))
 
     def each(values: Sequence[T]) -> list[T]:
         return [value for value in values for _ in range(n)]
@@ -183,20 +178,46 @@ def _marks(feeds: Feeds) -> list[list[list[str]]]:
     return [[names_of(*one) for one in zip(marks, moved, strict=True)] for marks, moved in rows]
 
 
+def _said(
+    words: _Words, placements: Sequence[str], columns: Sequence[_Column],
+    kinds: tuple[Sequence[str], Sequence[str]],
+) -> Iterator[tuple[str, str]]:  # fmt: skip
+    """Name and text of the message of every block, recipient by recipient.
+
+    What a mail has said in one block it does not say again in the next.
+    kinds: the segment and the stage of each recipient
+    """
+    for row, (segment, stage) in enumerate(zip(*kinds, strict=True)):
+        used: tuple[str, ...] = ()
+        for placement, column in zip(placements, columns, strict=True):
+            if not column.item_ids[row]:
+                yield "", ""
+                continue
+            name, text = words.of(row, (placement, segment, stage), used)
+            used = (*used, name) if name else used
+            yield name, text
+
+
 class _Words:
     """The key message of everybody, chosen once for all who are alike."""
 
     def __init__(self, mailer: Mailer, recipients: Recipients) -> None:
         self._messages, self._who = mailer.messages, recipients
         self._now = from_us(recipients.now_us)
-        self._chosen: dict[tuple[str, str, str, str], Message | None] = {}
+        self._chosen: dict[tuple[object, ...], Message | None] = {}
 
-    def of(self, row: int, placement: str, segment: str, stage: str) -> tuple[str, str]:
-        """Name and text, with merge fields filled; two empty texts where no message fits."""
-        key = placement, segment, stage, self._who.languages[row]
+    def of(self, row: int, kind: tuple[str, str, str], used: tuple[str, ...]) -> tuple[str, str]:
+        """Name and text, with merge fields filled; two empty texts where no other message fits.
+
+        kind: placement, segment and stage        used: names of what this mail has said already
+        """
+        language = self._who.languages[row]
+        key = *kind, language, used
         if key not in self._chosen:
+            placement, segment, stage = kind
+            left = [one for one in self._messages if one.called not in used]
             self._chosen[key] = chosen(
-                self._messages, self._now, segment or None, stage or None, key[3], placement
+                left, self._now, segment or None, stage or None, language, placement
             )
         one = self._chosen[key]
         if one is None:
