@@ -15,7 +15,7 @@ demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after
 	$(BIN)/feeds demo $(if $(ONCE),--once)
 
 test: .venv/installed-for-tests ## all tests, real servers included; those whose program is missing skip (README.md), -rs says why
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-long: .venv/installed-for-tests ## what takes too long for every change: a home searched for a forgotten person, a bento, notebooks, mails in a browser
 	$(BIN)/python -m pytest -m long -rs

@@ -226,7 +226,7 @@ class Desk:
             self.state.note(Met(salts=salts))
 
     def minds_what_was_shown(self, placement: str) -> bool:
-        """Does any rule here, or a mail that may not repeat the site, ask what somebody was shown?"""
+        """Does a rule here, or a mail that may not repeat the site, ask what somebody was shown?"""
         place = self.bundle.config.placements[placement]
         return (
             bool(place.not_repeated_for_days)

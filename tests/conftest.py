@@ -33,17 +33,6 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Side by side (`make test`) a file is one process's; all who need `trained` are one's too."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    need = {item.path for item in items if "trained" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "trained" if item.path in need else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @dataclass(frozen=True)
 class Read:
     """One table as the contract leaves it, and all that was rejected."""

@@ -31,7 +31,7 @@ from features.types import DAY_US, HOUR_US, Texts
 from serving.mailing.dressing import mail_of
 from serving.mailing.parts import Record
 from serving.mailing.recipients import Given
-from serving.mailing.run import Listed, decide_parts, remember, undecided
+from serving.mailing.run import Listed, decide_parts, remember
 from serving.rendering import rendered
 from serving.state import Answer, Consent, Event, Forget, ItemChange
 from training.evaluation.evidence import Evidence, Weighed
@@ -563,18 +563,6 @@ class TestABatch:
         assert first.decision_ids == second.decision_ids
         assert len(set(first.decision_ids)) == 4
 
-    def test_of_nobody_is_none(self, tmp_path):
-        """A list may be empty."""
-        record = Record(mailing="week", model_version="v1", rules_version="none", as_of="",
-                        at_us=SOON_US, placements=("top",), recipients=0, chunk=8)  # fmt: skip
-
-        assert undecided(record, Listed([]), tmp_path) == []
-
-        async def work(desk):
-            return await mails(desk, [])
-
-        assert len(at_desk(tmp_path, work, bundle=shop())) == 0
-
 
 class TestWhatIsRemembered:
     RECORD = Record(
@@ -591,8 +579,7 @@ class TestWhatIsRemembered:
         async def work(desk):
             for _ in range(times):
                 out = path / f"out-{record.mailing}"
-                todo = undecided(record, Listed(self.WHO, given), out)
-                await decide_parts(equipped(desk), record, todo, out)
+                await decide_parts(equipped(desk), record, Listed(self.WHO, given), out)
                 await remember(desk.state, Home(path), record, out)
             return await desk.state.recall_all(self.WHO)
 

@@ -125,6 +125,8 @@ class OpenCatalogue(Catalogue):
 
     def texts(self, indices: Int32) -> list[str]:
         """As `Catalogue.texts`, of the added ones too."""
+        if indices.max(initial=-1) < self.known:
+            return super().texts(indices)
         return [self._id(index) for index in indices.tolist()]
 
     def details(self, index: int) -> dict[str, Any]:

@@ -62,12 +62,12 @@ def batches(
     away = _kept_back(mailer, recipients, placements)
     for limits, members in groups.items():
         rows = np.array(members, np.int64)
-        people = _taken(recipients, rows)
         wanted = [
             Wanted(_terms(mailer, place, one, rulings.get(one.ruling)), kept)
             for place, one, kept in zip(placements, limits, _of_rows(away, rows), strict=True)
         ]
-        yield Batch(rows, people, wanted)
+        turns = any(one.terms.arrangement and one.terms.arrangement.rotation for one in wanted)
+        yield Batch(rows, _taken(recipients, rows, turns=turns), wanted)
 
 
 def _limits(
@@ -105,9 +105,11 @@ def _terms(mailer: Mailer, placement: str, limits: _Limits, ruling: Ruling | Non
     return replace(usual, open=suitable, arrangement=arrangement)
 
 
-def _taken(recipients: Recipients, rows: Int64) -> People:
-    """The people of these rows, with what turns an order that varies."""
+def _taken(recipients: Recipients, rows: Int64, *, turns: bool) -> People:
+    """The people of these rows, with their seeds where an order varies."""
     own = recipients.people if rows.size == len(recipients) else recipients.people.take(rows)
+    if not turns:
+        return own
     names = [recipients.user_ids[row] for row in rows.tolist()]
     seeds = [turn_seed(f"u:{name}", recipients.now_us) for name in names]
     return replace(own, seeds=np.array(seeds, np.uint64))

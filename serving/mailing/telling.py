@@ -68,12 +68,8 @@ class _Column:
 
     @classmethod
     def empty(cls, rows: int) -> _Column:
-        """Nothing for anybody."""
-
-        def each() -> list[list[str]]:
-            return [[] for _ in range(rows)]
-
-        return cls(each(), each(), each(), each(), [[] for _ in range(rows)])
+        """Nothing for anybody: one and the same empty list."""
+        return cls([[]] * rows, [[]] * rows, [[]] * rows, [[]] * rows, [[]] * rows)
 
 
 def told(mailer: Mailer, mails: Mails, mailing: Mailing, names: Names) -> Blocks:
