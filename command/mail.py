@@ -98,7 +98,8 @@ async def _previewed(shop: Shop, base: Path, wish: Wish) -> Path:
         some = _listed(desk, wish).part(0, LOOKED_AT)
         found = await recipients_of(desk, mailer.dressing.mail, some.user_ids, moment, some.given)
         known = Known.of(found)
-        scarce = mailer_of(nearly_sold_out(desk), base, None)
+        bare = nearly_sold_out(desk)  # a mailer does not keep its desk
+        scarce = mailer_of(bare, base, None)
         readers = []
         for kind, user_id in choose(known).items():
             own = scarce if kind == TOO_FEW else mailer

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from features.arrays import touch
@@ -191,7 +191,9 @@ class Holder:
         """A warm desk for this version. Raises ValueError for what fails its checks."""
         for one in self._desks():
             if one.bundle.version == version:  # it follows the store already
-                return Desk(one.living, one.state, one.rulebook, one.log, one.salt)
+                same = Desk(one.living, one.state, one.rulebook, one.log, one.salt)
+                await asyncio.to_thread(self._equip, same)
+                return same
         directory = self.home.bundles / version
         bundle = await asyncio.to_thread(_opened, directory)
         requests = [*usual(bundle, kept(directory)), *self.recent]
@@ -199,7 +201,9 @@ class Holder:
 
     async def _made(self, bundle: Bundle, room: int, requests: Sequence[FeedRequest] = ()) -> Desk:
         """A desk for this bundle, made off the event loop: the old one goes on answering."""
-        key = salt(self.home.salt)
+        key, config = salt(self.home.salt), bundle.config
+        mail = self._mail.options(config.mail)  # nothing of it was learned
+        bundle = replace(bundle, config=config.model_copy(update={"mail": mail}))
         if self.state is None:
             self.state = state_of(self.home, bundle.config, self.config, serves=True)
         if self.log is None:
@@ -210,11 +214,14 @@ class Holder:
         async def made() -> Desk:
             living = await Living.of(bundle, borrowed, room, alone=alone)
             desk = Desk(living, state, Rulebook.of(self.config, living), log, key)
-            equipped(desk, self.config.parent if self.config else Path(), self.home)
+            self._equip(desk)
             await replayed(desk, requests, borrowed)
             return desk
 
         return await asyncio.to_thread(lambda: asyncio.run(made()))
+
+    def _equip(self, desk: Desk) -> None:
+        equipped(desk, self.config.parent if self.config else Path(), self.home)
 
     def _replace(self, old: Desk, new: Desk) -> None:
         """Put a desk of the same version where `old` is, unless that is gone meanwhile."""

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import ref
 
 import numpy as np
 from small_desk import END_US, at_desk, changed, model
@@ -84,7 +85,7 @@ def equipped(desk: Desk) -> Mailer:
     """The desk's mailer, as `mailer_of` makes it; templates are read once for all tests."""
     config = desk.bundle.config
     dressing = Dressing(desk.living.catalogue, config.mail, None, mailing="", expires=0)
-    desk.mailer = Mailer(desk, in_order(config.messages), _templates(), dressing)
+    desk.mailer = Mailer(ref(desk), in_order(config.messages), _templates(), dressing)
     return desk.mailer
 
 

@@ -125,7 +125,7 @@ class TestLoad:
         body = requests_of(SHOP, "known")
         found = round_of(server, body, connections=4, seconds=0.3)
         assert found.requests > 10
-        assert found.per_second == pytest.approx(found.requests / 0.3, rel=0.5)
+        assert found.requests / 10 < found.per_second <= found.requests / 0.3
         assert 0 < found.cpu_us < 2e6 / found.per_second  # two workers at most
         assert found.p50_ms <= found.p99_ms
 

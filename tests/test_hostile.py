@@ -21,6 +21,7 @@ BODIES: dict[str, dict[str, Any]] = {  # one per endpoint that would be answered
     "feed": {"placement": "home", "size": 1},
     "sort": {"placement": "home", "item_ids": ["a"]},
     "similar": {"placement": "home", "item_id": "SKU-00001"},
+    "block": {"user_id": "hostile", "mailing": "hostile", "consent_email": True},
     "questions": {"visitor_id": "hostile"},
     "profile": {"visitor_id": "hostile"},
     "validate": {"endpoint": "feed", "request": {"placement": "home"}},

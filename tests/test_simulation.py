@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from simulation import DirtConfig, SimulationConfig, SimulationReport, simulate
 from simulation.appeal import click_probability
+from simulation.buying import sales_of_a_look, site_events
+from simulation.log import EventType
 from simulation.names import item_ids
 from simulation.pictures import GLYPHS, draw_item
 from simulation.words import tree
@@ -204,6 +206,24 @@ def test_newsletters_are_clicked_as_often_as_the_true_probabilities_say(tmp_path
     clicks, expected = int((clean.event_type == "email_click").sum()), float(chance.sum())
     assert expected > 250  # else the next line could hardly fail
     assert clicks == pytest.approx(expected, abs=3 * expected**0.5)
+
+
+def test_looks_bring_as_much_as_is_said_of_them():
+    world = make_world(SMALL)
+    person = np.repeat(np.arange(SMALL.customers), 40)
+    log = site_events(world, np.random.default_rng(0), person)
+    log = log[(log["session"] >= 0) & (log["session"] < len(person))]  # no refills, no returns
+    views = log[np.isin(log["event_type"], (EventType.VIEW, EventType.READ))]
+    known = np.ones(len(person), dtype=bool)
+    known[views["session"][views["user"] < 0]] = False  # who it was is known of every look
+    views, log = views[known[views["session"]]], log[known[log["session"]]]
+    bought = log[log["event_type"] == EventType.PURCHASE]
+    expected = sales_of_a_look(world, views["user"], views["item"])
+    assert not expected[world.catalogue.article[views["item"]]].any()
+    assert len(bought) > 1000  # so that three standard errors are about a tenth
+    noise = 3 * np.square(bought["value"]).sum() ** 0.5
+    assert noise < 0.15 * expected.sum()
+    assert bought["value"].sum() == pytest.approx(expected.sum(), abs=noise)
 
 
 def test_progress_is_told_to_the_end(tmp_path):

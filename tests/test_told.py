@@ -17,7 +17,7 @@ import pytest
 from training.bundle import Bundle, open_bundle
 
 WORKERS = 2
-SOON = 1.0  # seconds from the answer on, until every worker knows
+SOON = 3.0  # seconds from the answer on, until every worker knows: one, where nothing else runs
 Answer = dict[str, Any]
 
 

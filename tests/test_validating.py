@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from mail_desk import equipped, shop
 from small_desk import END_US, at_desk, changed, model, view
 
 from features.types import from_us
@@ -37,6 +38,7 @@ REQUESTS = {
     "feed": {"placement": "home", "user_id": "c0"},
     "sort": {"placement": "home", "item_ids": ["r1", "nothing", "sold"], "user_id": "c0"},
     "similar": {"placement": "home", "item_id": "r1"},
+    "block": {"user_id": "c0", "mailing": "basket"},
     "events": {"events": [{"item_id": "r1", "event_type": "view", "user_id": "c0"}]},
     "identify": {"visitor_id": "tv", "user_id": "c0"},
     "unlink": {"visitor_id": "phone", "user_id": "c0"},
@@ -55,6 +57,7 @@ class TestLeavesNoTrace:
         rules = [{"placement": "home", "seen": {"times": 9}}]
 
         async def work(desk):
+            equipped(desk)
             asking = FeedRequest(placement="home", user_id="c0")
             before = await feed(desk, asking)
             recalled, seq = await desk.state.recall("c0", "phone"), desk.living.seq
@@ -65,7 +68,7 @@ class TestLeavesNoTrace:
             assert (await desk.state.since(0), desk.living.seq) == ([], seq)
             assert (await feed(desk, asking))["items"] == before["items"]
 
-        at_desk(tmp_path, work, bundle=changed(model(), rules=rules))
+        at_desk(tmp_path, work, bundle=shop(rules=rules))
         shown = at_desk(tmp_path, lambda desk: desk.state.recall("c0", None)).shown
         logged = [line for one in (tmp_path / "decisions").glob("*.jsonl")
                   for line in one.read_text().splitlines()]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from weakref import ReferenceType
 
 import numpy as np
 
@@ -22,17 +23,26 @@ _KEPT = 64  # masks
 class Mailer:
     """A desk that writes mails: what it needs besides.
 
+    _desk:    which knows its mailer. Were each held by the other, a model that is served no more
+              would stay in memory: a worker does not look for cycles in what it opened
     messages: in the order in which they are asked
     dressing: of no mailing yet; others share what it knows of items
     keys:     signs links, where the config says that there are some
     """
 
-    desk: Desk
+    _desk: ReferenceType[Desk]
     messages: Sequence[Message]
     templates: Templates
     dressing: Dressing
     keys: LinkKeys | None = None
     _suits: dict[tuple[str, int], tuple[int, Bool, Bool]] = field(default_factory=dict)
+
+    @property
+    def desk(self) -> Desk:
+        """Whose mails these are."""
+        found = self._desk()
+        assert found is not None  # whoever asks has got the mailer from it
+        return found
 
     def dressing_of(self, mailing: str, written_us: int) -> Dressing:
         """What makes the items of a mailing ready whose links run from `written_us` on."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from weakref import ref
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def mailer_of(desk: Desk, base: Path, home: Home | None) -> Mailer:
     templates = load_templates(config.mail, base, config.shop.language)
     dressing = Dressing(desk.living.catalogue, config.mail, None, mailing="", expires=0)
     keys = LinkKeys(home) if config.mail.links and home is not None else None
-    return Mailer(desk, in_order(config.messages), templates, dressing, keys)
+    return Mailer(ref(desk), in_order(config.messages), templates, dressing, keys)
 
 
 def equipped(desk: Desk, base: Path, home: Home) -> Desk:

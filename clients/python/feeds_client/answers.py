@@ -100,6 +100,57 @@ class SortResponse(Decided, frozen=True, kw_only=True):
     placed: tuple[Placed, ...] | None = None
 
 
+class MailItem(Answer, frozen=True, kw_only=True):
+    """One item of a block of a mail."""
+
+    item_id: str
+    position: int
+    title: str
+    url: str
+    image_url: str
+    price: float | None
+    list_price: float | None
+    currency: str
+    brand: str
+    category: str
+    text: str
+    reason: str
+    label: str
+
+
+class MailBlock(Answer, frozen=True, kw_only=True):
+    """One block of a mail, with its decision."""
+
+    placement: str
+    decision_id: str
+    decision: str
+    reason: str
+    rung: str
+    message: str
+    headline: str
+    items: tuple[MailItem, ...]
+
+
+class BlockResponse(Answer, frozen=True, kw_only=True):
+    """The blocks of one mail; `decision` is `suppress` where nothing is to be sent.
+
+    again: this answer was given before, within the hour
+    """
+
+    mailing: str
+    decision: str
+    reason: str
+    again: bool
+    subject: str
+    language: str
+    blocks: tuple[MailBlock, ...]
+    html: str | None
+    text: str | None
+    model_version: str
+    rules_version: str
+    as_of: str
+
+
 class EventsResponse(Answer, frozen=True, kw_only=True):
     """What became of events."""
 

@@ -12,6 +12,7 @@ from tenacity import AsyncRetrying, Retrying
 from feeds_client import endpoints as to
 from feeds_client.answers import (
     Answer,
+    BlockResponse,
     Done,
     EventsResponse,
     FeedResponse,
@@ -23,6 +24,7 @@ from feeds_client.answers import (
 from feeds_client.endpoints import Endpoint, answered, body, instead
 from feeds_client.errors import FeedsError, no_answer_told
 from feeds_client.requests import (
+    BlockRequest,
     CatalogueRequest,
     DeviceRequest,
     EventsRequest,
@@ -88,6 +90,10 @@ class FeedsClient:
     def similar(self, **request: Unpack[SimilarRequest]) -> FeedResponse:
         """What goes with an item, whoever looks at it."""
         return self._call(to.SIMILAR, request)
+
+    def block(self, **request: Unpack[BlockRequest]) -> BlockResponse:
+        """The blocks of a triggered mail, or why there is none; the same for an hour."""
+        return self._call(to.BLOCK, request)
 
     def questions(self, **request: Unpack[QuestionsRequest]) -> QuestionsResponse:
         """Which question to ask this person now, or none."""
@@ -188,6 +194,10 @@ class AsyncFeedsClient:
     async def similar(self, **request: Unpack[SimilarRequest]) -> FeedResponse:
         """What goes with an item, whoever looks at it."""
         return await self._call(to.SIMILAR, request)
+
+    async def block(self, **request: Unpack[BlockRequest]) -> BlockResponse:
+        """The blocks of a triggered mail, or why there is none; the same for an hour."""
+        return await self._call(to.BLOCK, request)
 
     async def questions(self, **request: Unpack[QuestionsRequest]) -> QuestionsResponse:
         """Which question to ask this person now, or none."""

@@ -15,6 +15,7 @@ import msgspec
 
 from feeds_client.answers import (
     Answer,
+    BlockResponse,
     Done,
     EventsResponse,
     FeedItem,
@@ -45,6 +46,7 @@ class Endpoint(Generic[A]):
 FEED = Endpoint("feed", FeedResponse)
 SORT = Endpoint("sort", SortResponse)
 SIMILAR = Endpoint("similar", FeedResponse)
+BLOCK = Endpoint("block", BlockResponse, told=True)  # its answer stands for an hour
 QUESTIONS = Endpoint("questions", QuestionsResponse)
 PROFILE = Endpoint("profile", ProfileResponse)
 VALIDATE = Endpoint("validate", ValidateResponse)

@@ -54,6 +54,23 @@ class SimilarRequest(TypedDict, total=False):
     explain: bool
 
 
+class BlockRequest(TypedDict, total=False):
+    """For whom a triggered mail is, and which blocks it is to have.
+
+    format: without the blocks as HTML and plain text, or with them; the whole mail as a page is no
+            JSON, and asked for by plain HTTP
+    """
+
+    user_id: Required[str]
+    mailing: Required[str]
+    placements: Sequence[str] | None
+    first_name: str | None
+    language: str | None
+    consent_email: bool | None
+    format: Literal["json", "blocks"]
+    at: Moment | None
+
+
 class QuestionsRequest(TypedDict, total=False):
     """Who could be asked something now."""
 
