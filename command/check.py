@@ -9,13 +9,16 @@ from features.config import Config
 from features.engine import engine
 from features.home import Home
 from features.reading import file_digests, read_tables, stop_if_too_many
+from serving.rendering import load_templates
 
 
 def check(config: Config, base: Path, home: Home) -> None:
     """Read every source by the contract and show what came of it.
 
-    Raises TooManyRejects, after the report, when more is rejected than the config allows.
+    Raises TooManyRejects, after the report, when more is rejected than the config allows; before
+    it TemplateFault for a template of mails that cannot be used.
     """
+    load_templates(config.mail, base, config.shop.language)  # a fault is told now, with its line
     with show.progress_bar() as progress, home.locked():
         tables = read_tables(config, home, file_digests(config, base, home), progress)
     with engine(home.scratch(), config.engine) as place:

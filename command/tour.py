@@ -13,6 +13,7 @@ from command import demo, gate, show
 from command.check import check
 from features.config import load_config
 from features.home import Home
+from features.mail_options import EMAIL
 from features.training_options import RankerName
 from training.bundle import open_bundle
 from training.jobs import train
@@ -66,10 +67,14 @@ def _signposts(home: Home, path: Path, url: str, requests: dict[str, dict[str, A
     kind = list(config.signals)[config.session_signal()]
     event = {"item_id": session[0], "event_type": kind, "visitor_id": "me"}
     tell = demo.as_curl(url, {"events": [event]}, "events")
+    mails = [f"--placement {name}" for name, place in config.placements.items()
+             if place.channel == EMAIL]  # fmt: skip
+    preview = f"{demo.tool('feeds')} mail -c {path} {' '.join(mails)} --preview --out mailing"
     database = f"sqlite:///{home.tracking_database}"
     for what, where in {
         "all rankers": f"{demo.tool('feeds')} train -c {path}",
         "does it pay": f"{demo.tool('feeds')} report evidence -c {path}",
+        **({"mails": preview} if mails else {}),
         "the service": f"{url}/feed",
         "a feed": curl,
         "an event": f"{tell}   (then ask for the feed of visitor_id me)",
