@@ -32,7 +32,7 @@ notebooks: .venv/installed-for-notebooks $(DEMO) ## opens them in JupyterLab
 lint: .venv/installed-for-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 format: .venv/installed-for-tests
 	$(BIN)/ruff check --fix .
@@ -108,17 +108,21 @@ snippet: ## clients/javascript/feeds.min.js, what shop pages include, out of fee
 clean: ## remove what the other targets made
 	rm -rf .venv .venv-peers .feeds .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.venv/installed: pyproject.toml constraints.txt
+define new-venv
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or later is needed: make PYTHON=python3.12 ...')"
 	$(PYTHON) -m venv .venv
 	@echo "installing (a few minutes, once) …"
+endef
+
+.venv/installed: pyproject.toml constraints.txt
+	$(new-venv)
 	$(PIP) --editable .
 	@touch $@
 
-.venv/installed-for-tests: .venv/installed
-	@echo "installing what the tests need …"
+.venv/installed-for-tests: pyproject.toml constraints.txt # all at once: pip resolves it once
+	$(new-venv)
 	$(PIP) --editable '.[test]'
-	@touch $@
+	@touch .venv/installed $@
 
 .venv/installed-for-notebooks: .venv/installed
 	@echo "installing JupyterLab …"

@@ -36,6 +36,9 @@ def read_list(file: Path) -> Listed:
             raise ValueError(f"{file}, row {row}: {user_id!r} is in row {seen[user_id]} already; "
                              "nobody gets a mail twice, take one of them out")  # fmt: skip
         seen[user_id] = row
+    if not seen:
+        raise ValueError(f"{file} names nobody; put somebody on the list, or leave it out: then "
+                         "the mailing is for all customers of the model")  # fmt: skip
     more = [name for name in _KNOWN[1:] if name in table.column_names]
     if not more:
         return Listed(list(seen))

@@ -394,6 +394,13 @@ class TestLessPersonal:
         found = decided(["d0"], bundle=shop(withhold=options))
         assert why(found, "d0") == {("fallback", "stale_profile")}
 
+    def test_a_visit_is_over_when_a_mail_is_read(self, decided):
+        """On the site c0 would get what goes with k1, consent or not."""
+        facts = [Consent(user_id="c0", personalise=False, at_us=END_US),
+                 view("k1", after=55, user_id="c0")]  # fmt: skip
+        block = decided(["c0"], facts=facts, bundle=shop({"echo_after_hours": 0}))["c0"]["top"]
+        assert (block.reason, block.rung) == ("no_consent", "one_for_all")
+
     def test_a_placement_and_an_arm_may_allow_less(self, decided):
         arm = {"name": "plain", "placements": ["more"],
                "arms": {"plain": {"share": 1, "highest_rung": "one_for_all"}}}  # fmt: skip
