@@ -170,7 +170,7 @@ def _moment(
 def _counted(found: Sequence[Recalled]) -> list[str]:
     """What the state knew, for the record."""
     counts = {what: sum(len(getattr(one, what)) for one in found)
-              for what in ("events", "answers", "shown")}  # fmt: skip
+              for what in ("events", "answers", "shown", "mailed")}  # fmt: skip
     return [f"of these {count} {what}" for what, count in counts.items() if count]
 
 

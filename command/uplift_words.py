@@ -64,6 +64,8 @@ def arm_words(experiment: Experiment, arm: str) -> str:
         parts.append("one feed for all")
     elif own.highest_rung:
         parts.append(f"feeds up to {RUNG_WORDS[own.highest_rung]}")
+    if not own.mail:
+        parts.append("no mails")
     return ", ".join(parts) or "what everybody gets"
 
 
@@ -106,6 +108,8 @@ def cell_name(cell: Cell | None) -> str:
 
 def how_met(reading: Reading, config: Config) -> str:
     """Which source tells who met the experiment."""
+    if reading.source == "decisions":
+        return "customers for whom a mailing had a mail, whether they got it or were held out"
     if reading.source == "impressions":
         return f"people who were shown something ({', '.join(config.impressions)})"
     return "everybody who came, whatever they were shown (intention to treat)"

@@ -63,6 +63,15 @@ def forgotten(config: Config, home: Home) -> dict[str, int]:
         return {} if state is None else dict(state.forgotten())
 
 
+def names(config: Config, home: Home) -> dict[str, str]:
+    """Pseudonym -> marked name of everybody whom the state knows by decisions; empty without one.
+
+    Raises ConfigError as `tables` does.
+    """
+    with told(config, home) as state:
+        return _known(state, home)[0]
+
+
 def _told(state: Told, home: Home) -> Iterator[tuple[str, Path]]:
     """Every table of the state that has rows."""
     for name, columns in COLUMNS.items():

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from features.arrays import touch
@@ -75,7 +75,7 @@ class Holder:
 
     def mail(self, desk: Desk) -> MailOptions:
         """The section `mail` of today's config, else of the desk's model."""
-        return self._mail.options(desk.bundle.config.mail)
+        return self._mail.of(desk.bundle.config).mail
 
     async def open(self) -> None:
         """Open the promoted bundle, then follow what moves."""
@@ -138,9 +138,10 @@ class Holder:
             raise away
 
     async def reread(self) -> None:
-        """Follow the merchant's rules."""
+        """Follow the merchant's rules, and what the config says of mails."""
         for desk in self._desks():
             await asyncio.to_thread(desk.rulebook.refresh)
+            await asyncio.to_thread(self._equip, desk)
 
     def _desks(self) -> list[Desk]:
         return [] if self.desk is None else self.desk.together
@@ -201,9 +202,7 @@ class Holder:
 
     async def _made(self, bundle: Bundle, room: int, requests: Sequence[FeedRequest] = ()) -> Desk:
         """A desk for this bundle, made off the event loop: the old one goes on answering."""
-        key, config = salt(self.home.salt), bundle.config
-        mail = self._mail.options(config.mail)  # nothing of it was learned
-        bundle = replace(bundle, config=config.model_copy(update={"mail": mail}))
+        key = salt(self.home.salt)
         if self.state is None:
             self.state = state_of(self.home, bundle.config, self.config, serves=True)
         if self.log is None:
@@ -221,7 +220,11 @@ class Holder:
         return await asyncio.to_thread(lambda: asyncio.run(made()))
 
     def _equip(self, desk: Desk) -> None:
-        equipped(desk, self.config.parent if self.config else Path(), self.home)
+        """Let it write mails as the config has them today."""
+        today = self._mail.of(desk.bundle.config)
+        if desk.equipped != self._mail.reading:
+            desk.equipped = self._mail.reading
+            equipped(desk, self.config.parent if self.config else Path(), self.home, today)
 
     def _replace(self, old: Desk, new: Desk) -> None:
         """Put a desk of the same version where `old` is, unless that is gone meanwhile."""

@@ -70,6 +70,7 @@ class Desk:
     others: dict[str, Desk] = field(default_factory=dict, repr=False)
     mailer: Mailer | None = field(default=None, repr=False)
     no_mails: str = "this desk writes no mails"  # why, where there is no mailer
+    equipped: int = -1  # the reading of the config that the mailer was made of
     random: np.random.Generator = field(default_factory=np.random.default_rng)
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
@@ -187,6 +188,8 @@ class Desk:
         for item in items.tolist():
             self._cards.pop(item, None)
         self.rulebook.changed(items)
+        if self.mailer is not None:
+            self.mailer.changed(items)
 
     def popularity(self) -> Float32:
         """(n_items,) float32, how much everybody wants each item of late; higher is more."""

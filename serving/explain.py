@@ -58,7 +58,7 @@ def why_of(
 
     where: the placement, and the rules that hold there; page: ids that it and those before it have
     """
-    fresh = replace(asker, recalled=structs.replace(asker.recalled, shown=[]))
+    fresh = replace(asker, recalled=structs.replace(asker.recalled, shown=[], mailed=[]))
     away = {
         "muted": muted(desk.living, asker.recalled.answers),
         "on_this_page_or_before": desk.found(page)[0],

@@ -74,7 +74,8 @@ def row(fact: Fact | Shown, key: bytes) -> Row:
             return ["forget", _us(fact.at_us), *names(fact.user_id, fact.visitor_id)]
         case Shown():
             feed = (_us(fact.at_us), fact.placement, fact.item_ids, fact.decision_id)
-            return ["shown", _json(feed), fact.at_us, fact.name, pseudonym(key, fact.name)]
+            where = "mailed" if fact.mail else "shown"
+            return ["shown", _json(feed), fact.at_us, fact.name, pseudonym(key, fact.name), where]
 
 
 def met_rows(met: Met, key: bytes) -> list[Row]:
@@ -121,7 +122,7 @@ def recalled(found: Sequence[Any], user_id: str | None) -> Recalled:
     salt = _text(found[0]) if found else None
     if len(found) < 2:
         return Recalled(customer=user_id, salt=salt)
-    _, names, rows, shared, unlinked, gone, events, answers, shown = found
+    _, names, rows, shared, unlinked, gone, events, answers, shown, mailed = found
     marked = [name.decode() for name in names]
     order = sorted(range(len(marked)), key=marked.__getitem__)
     past = [_past.decode(one) for one in reversed(events)]
@@ -135,13 +136,17 @@ def recalled(found: Sequence[Any], user_id: str | None) -> Recalled:
         events=[(one.item_id, one.event_type, one.occurred_us, one.session_id) for one in past],
         answers=_merged([answers[n] for n in order], _answer.decode, lambda one: one[2]),
         consent=newest_word(words, gone_us),
-        shown=[
-            feed[:3]
-            for feed in _merged([shown[n][::-1] for n in order], _shown.decode, lambda one: one[0])
-        ][-MOST_SHOWN:],
+        shown=_newest([shown[n] for n in order]),
+        mailed=_newest([mailed[n] for n in order]),
         forgotten_us=gone_us,
         salt=salt,
     )
+
+
+def _newest(lists: Sequence[Sequence[bytes]]) -> list[tuple[int, str, list[str]]]:
+    """The newest feeds, or blocks of mails, of several names, oldest first."""
+    feeds = _merged([some[::-1] for some in lists], _shown.decode, lambda one: one[0])
+    return [(at, placement, ids) for at, placement, ids, _ in feeds[-MOST_SHOWN:]]
 
 
 def _merged(

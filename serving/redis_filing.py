@@ -130,8 +130,8 @@ local function call_by(name, called)  -- what a customer is called in decisions
   end
 end
 
-local function was_shown(name, at, placement, decision_id)
-  for _, one in ipairs(call('ZRANGEBYSCORE', P .. 'shown:' .. name, at, at)) do
+local function was_shown(key, at, placement, decision_id)
+  for _, one in ipairs(call('ZRANGEBYSCORE', key, at, at)) do
     local before = cjson.decode(string.sub(one, #place_of(0) + 1))
     if before[2] == placement and before[4] == decision_id then return true end
   end
@@ -162,7 +162,10 @@ local function forget_name(name, hidden, at)
     call('HDEL', P .. 'whose', place)
   end
   forget_links(name)
-  call('DEL', P .. 'events:' .. name, P .. 'answers:' .. name, P .. 'shown:' .. name, row_of(name))
+  for _, kind in ipairs({{'events:', 'answers:', 'shown:', 'mailed:'}}) do
+    call('DEL', P .. kind .. name)
+  end
+  call('DEL', row_of(name))
   call('SREM', P .. 'names', name)
   call('HDEL', P .. 'met', name)
   for one in string.gmatch(call('HGET', P .. 'calls', name) or '', '%S+') do
@@ -198,13 +201,13 @@ local filing = {{
     local names, hidden = names_of(user, hidden_user, visitor, hidden_visitor)
     for n, name in ipairs(names) do forget_name(name, hidden[n], at) end
   end,
-  shown = function(fact, at, name, hidden)
+  shown = function(fact, at, name, hidden, where)  -- `where`: shown, or mailed
     if stays_away(name, hidden) then return end
-    local this = cjson.decode(fact)
-    if was_shown(name, at, this[2], this[4]) then return end
+    local this, key = cjson.decode(fact), P .. where .. ':' .. name
+    if was_shown(key, at, this[2], this[4]) then return end
     know(name, hidden)
-    call('ZADD', P .. 'shown:' .. name, at, numbered(fact))
-    call('ZREMRANGEBYRANK', P .. 'shown:' .. name, 0, {-MOST_SHOWN - 1})
+    call('ZADD', key, at, numbered(fact))
+    call('ZREMRANGEBYRANK', key, 0, {-MOST_SHOWN - 1})
   end,
   met = function(name, hidden, salt, called)
     if stays_away(name, hidden) then return end

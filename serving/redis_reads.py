@@ -71,7 +71,7 @@ end
 
 # ARGV[2]: MessagePack, a list of {user, hidden, visitor, hidden}, false where there is none.
 # Gives per person {salt}, or {salt, names, rows of `name:`, shared, unlinked, gone_us, events,
-# answers per name, shown per name}; events and shown have the newest first.
+# answers per name, shown per name, mailed per name}; those but answers have the newest first.
 RECALL = (
     BEGIN
     + f"""
@@ -89,16 +89,17 @@ local function recall(user, hidden_user, visitor, hidden_visitor)
     and not (visitor and call('EXISTS', row_of('v:' .. visitor)) == 1)
     and not gone_us(asked) then return {{salt_of(first)}} end
   local names, hidden, shared, unlinked = names_of(user, hidden_user, visitor, hidden_visitor)
-  local rows, answers, shown = {{}}, {{}}, {{}}
+  local rows, answers, shown, mailed = {{}}, {{}}, {{}}, {{}}
   for n, name in ipairs(names) do
     rows[n] = call('HMGET', row_of(name), 'customer', 'personalise', 'said_us')
     answers[n] = call('LRANGE', P .. 'answers:' .. name, 0, -1)
     shown[n] = call('ZREVRANGE', P .. 'shown:' .. name, 0, {MOST_SHOWN - 1})
+    mailed[n] = call('ZREVRANGE', P .. 'mailed:' .. name, 0, {MOST_SHOWN - 1})
   end
   local events = facts_at(call('ZREVRANGE', P .. 'events:' .. names[1], 0, {MOST_EVENTS - 1}))
   local gone = gone_us(hidden)
   return {{salt_of(names[1]), names, rows, shared and 1 or 0, unlinked and 1 or 0,
-          gone and string.format('%.0f', gone), events, answers, shown}}
+          gone and string.format('%.0f', gone), events, answers, shown, mailed}}
 end
 
 local told = {{}}

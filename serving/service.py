@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import bentoml
 import msgspec
@@ -238,12 +239,16 @@ Feeds.mount_asgi_app(health.pages)  # type: ignore[attr-defined]
 _WORKER = {"x-feeds-worker": str(os.getpid())}  # which of the workers has answered
 
 
+_OF_A_MAIL = ("decision", "reason", "subject", "language", "again")  # headers, percent-encoded
+
+
 def _page(answer: Any) -> Any:
     """The mail itself instead of what is told of it; 204: there is none."""
     if answer.status_code != 200:
         return answer
     told = msgspec.json.decode(answer.body)
-    decided = {"x-feeds-decision": told["decision"], "x-feeds-reason": told["reason"], **_WORKER}
+    told["again"] = "true" if told["again"] else "false"
+    decided = {f"x-feeds-{name}": quote(told[name]) for name in _OF_A_MAIL} | _WORKER
     if told["html"] is None:
         return Response(status_code=204, headers=decided)
     return Response(told["html"], headers=decided, media_type="text/html")

@@ -29,7 +29,7 @@ _EVENT = (
     f"INSERT INTO events (seq, person, {', '.join(EVENT)}) "
     f"VALUES (?, ?{', ?' * len(EVENT)}) ON CONFLICT DO NOTHING"
 )
-_SHOWN = "SELECT 1 FROM shown WHERE name = ? AND at_us = ? AND placement = ? AND decision_id = ?"
+_THERE = "SELECT 1 FROM {} WHERE name = ? AND at_us = ? AND placement = ? AND decision_id = ?"
 _CHANGE = f"INSERT INTO item_changes (seq, {', '.join(CHANGE)}) VALUES (?{', ?' * len(CHANGE)})"
 
 
@@ -136,13 +136,15 @@ class Filing:
     def _show(self, shown: Shown) -> None:
         if self._stays_away(shown.name):
             return
+        table = "mailed" if shown.mail else "shown"
         this = (shown.name, shown.at_us, shown.placement)
-        if self.connection.execute(_SHOWN, (*this, shown.decision_id)).fetchone() is not None:
+        before = self.connection.execute(_THERE.format(table), (*this, shown.decision_id))
+        if before.fetchone() is not None:
             return
         self._know(shown.name)
         items = msgspec.json.encode(shown.item_ids).decode()
         row = (*this, items, shown.decision_id)
-        self.connection.execute("INSERT INTO shown VALUES (?, ?, ?, ?, ?)", row)
+        self.connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?)", row)
 
     def _file(self, fact: Fact) -> bool:
         match fact:
@@ -260,6 +262,7 @@ class Filing:
             self.connection.execute("DELETE FROM events WHERE person = ?", (name,))
             self.connection.execute("DELETE FROM answers WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM shown WHERE name = ?", (name,))
+            self.connection.execute("DELETE FROM mailed WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM names WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM met WHERE name = ?", (name,))
             self.connection.execute("DELETE FROM whose WHERE name = ?", (name,))

@@ -44,7 +44,10 @@ ORDER BY asked.key, {moment}, {table}.rowid"""
 
 _PAST = _newest("events", "person", "occurred_us",
                 "item_id, event_type, occurred_us, session_id", MOST_EVENTS)  # fmt: skip
-_SHOWN = _newest("shown", "name", "at_us", "at_us, placement, item_ids", MOST_SHOWN)
+_SHOWN, _MAILED = (
+    _newest(table, "name", "at_us", "at_us, placement, item_ids", MOST_SHOWN)
+    for table in ("shown", "mailed")
+)
 _list = msgspec.json.Encoder().encode
 _items = msgspec.json.Decoder(list[str])
 _Rows = dict[str, list[Any]]  # what was found, by the first column: a name or a user_id
@@ -96,7 +99,8 @@ class _Many:
         names = [*marked, *devices]
         gone = {**gone, **self._gone(devices)}
         past = self._rows(_PAST, marked)
-        answers, shown = self._rows(_ANSWERS, names), self._rows(_SHOWN, names, _feed)
+        answers = self._rows(_ANSWERS, names)
+        shown, mailed = (self._rows(query, names, _feed) for query in (_SHOWN, _MAILED))
         told = {}
         for name in marked:
             its = linked.get(name[2:], [])
@@ -111,6 +115,7 @@ class _Many:
                 answers=_merged(answers, all_its, 2),
                 consent=newest_word(words, gone_us),
                 shown=_merged(shown, all_its, 0)[-MOST_SHOWN:],
+                mailed=_merged(mailed, all_its, 0)[-MOST_SHOWN:],
                 forgotten_us=gone_us,
                 salt=salts.get(name),
             )  # fmt: skip

@@ -65,11 +65,6 @@ def recall(
         "ORDER BY answered_us",
         names,
     )
-    shown = connection.execute(
-        f"SELECT at_us, placement, item_ids FROM shown WHERE name IN ({marks}) "
-        f"ORDER BY at_us DESC LIMIT {MOST_SHOWN}",
-        names,
-    ).fetchall()
     shared, unlinked = connection.execute(
         "SELECT max(shared), max(unlinked) FROM names WHERE name = ?", asked[1:]
     ).fetchone()
@@ -84,10 +79,23 @@ def recall(
         events=connection.execute(_PAST, names[:1]).fetchall()[::-1],
         answers=answers.fetchall(),
         consent=newest_word([tuple(row) for _, _, *row in said], gone),
-        shown=[(at, place, _items.decode(ids)) for at, place, ids in shown[::-1]],
+        shown=_newest(connection, "shown", names),
+        mailed=_newest(connection, "mailed", names),
         forgotten_us=gone,
         salt=salt,
     )
+
+
+def _newest(
+    connection: sqlite3.Connection, table: str, names: list[str]
+) -> list[tuple[int, str, list[str]]]:
+    """The newest feeds, or blocks of mails, under any of the names, oldest first."""
+    rows = connection.execute(
+        f"SELECT at_us, placement, item_ids FROM {table} WHERE name IN "
+        f"({', '.join('?' * len(names))}) ORDER BY at_us DESC LIMIT {MOST_SHOWN}",
+        names,
+    ).fetchall()
+    return [(at, place, _items.decode(ids)) for at, place, ids in rows[::-1]]
 
 
 def first_after(connection: sqlite3.Connection, moment_us: int) -> int:

@@ -23,6 +23,10 @@ def _columns(names: Sequence[str]) -> str:
     return ", ".join(f"{name} {_NUMBERS.get(name, 'TEXT')}" for name in names)
 
 
+_FEED = (
+    "(name TEXT NOT NULL, at_us INTEGER NOT NULL, placement TEXT NOT NULL, "
+    "item_ids TEXT NOT NULL, decision_id TEXT NOT NULL)"
+)
 _TABLES = f"""
 CREATE TABLE counter (seq INTEGER NOT NULL);
 INSERT INTO counter VALUES (0);
@@ -36,8 +40,7 @@ CREATE INDEX links_of_customer ON links (user_id);
 CREATE TABLE answers (name TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
                       answered_us INTEGER NOT NULL);
 CREATE INDEX answers_of_name ON answers (name);
-CREATE TABLE shown (name TEXT NOT NULL, at_us INTEGER NOT NULL, placement TEXT NOT NULL,
-                    item_ids TEXT NOT NULL, decision_id TEXT NOT NULL);
+CREATE TABLE shown {_FEED};
 CREATE INDEX shown_to_name ON shown (name, at_us);
 CREATE TABLE met (name TEXT, salt TEXT, PRIMARY KEY (name, salt)) WITHOUT ROWID;
 CREATE TABLE forgotten (pseudonym TEXT PRIMARY KEY, at_us INTEGER NOT NULL) WITHOUT ROWID;
@@ -55,7 +58,9 @@ _MORE = (
     "CREATE INDEX IF NOT EXISTS whose_of_name ON whose (name)",
     "CREATE TABLE IF NOT EXISTS answered (name TEXT, mailing TEXT, answer BLOB NOT NULL, "
     "at_us INTEGER NOT NULL, until_us INTEGER NOT NULL, PRIMARY KEY (name, mailing)) WITHOUT ROWID",
-    "CREATE INDEX IF NOT EXISTS answered_until ON answered (until_us)",  # the last to be made
+    "CREATE INDEX IF NOT EXISTS answered_until ON answered (until_us)",
+    f"CREATE TABLE IF NOT EXISTS mailed {_FEED}",
+    "CREATE INDEX IF NOT EXISTS mailed_to_name ON mailed (name, at_us)",  # the last to be made
 )
 
 
@@ -113,7 +118,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _add(connection: sqlite3.Connection) -> None:
     """Make the tables that a state of before lacks."""
-    there = "SELECT 1 FROM sqlite_master WHERE name = 'answered_until'"
+    there = "SELECT 1 FROM sqlite_master WHERE name = 'mailed_to_name'"
     if connection.execute(there).fetchone() is None:
         connection.execute("BEGIN IMMEDIATE")
         for statement in _MORE:

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 MOST_EVENTS = 2000  # of one person that `recall` gives, the newest
-MOST_SHOWN = 200  # feeds of one person that `recall` gives, the newest
+MOST_SHOWN = 200  # feeds of one person that `recall` gives, the newest; as many blocks of mails
 
 
 class StateUnavailable(RuntimeError):
@@ -118,13 +118,17 @@ class ItemChange(_Fact, frozen=True, kw_only=True):
 
 
 class Shown(_Fact, frozen=True, kw_only=True):
-    """A feed that a person got."""
+    """A feed that a person got, or a block of a mail.
+
+    Mails are few and far between: they are kept apart, so that no number of feeds drives them out.
+    """
 
     decision_id: str
     name: str  # marked
     placement: str
     item_ids: list[str]
     at_us: int
+    mail: bool = False  # in a mail; whatever `feed` answered is none
 
 
 class Met(_Fact, frozen=True, kw_only=True):
@@ -159,7 +163,8 @@ class Recalled(msgspec.Struct, frozen=True):
     answers:   (question, answer, answered_us), oldest first
     consent:   the newest word under any of the names; of two words of one moment the refusal. Who
                was forgotten and has said nothing since refuses; None: nothing was said here
-    shown:     (at_us, placement, item_ids), oldest first, the newest 200
+    shown:     feeds: (at_us, placement, item_ids), oldest first, the newest 200
+    mailed:    blocks of mails: the same
     forgotten_us: the newest moment at which any of the names was forgotten: what the bundle knows
                up to then must not be used; None: none was
     salt:      of the name that events are filed under: the first in order of those it was met with
@@ -173,6 +178,7 @@ class Recalled(msgspec.Struct, frozen=True):
     answers: list[tuple[str, str, int]] = []
     consent: bool | None = None
     shown: list[tuple[int, str, list[str]]] = []
+    mailed: list[tuple[int, str, list[str]]] = []
     forgotten_us: int | None = None
     salt: str | None = None
 

@@ -139,8 +139,8 @@ def items_of(mail: Mapping[str, Any]) -> list[str]:
 
 
 def saw(user_id: str, placement: str, items: Iterable[str], ago_us: int) -> Shown:
-    """They were shown these items so long before the mails are decided."""
+    """They were shown these items so long before the mails are decided: at home, or in a mail."""
     return Shown(
         decision_id=f"{user_id}.{placement}.{ago_us}", name=f"u:{user_id}", placement=placement,
-        item_ids=list(items), at_us=SOON_US - ago_us,
+        item_ids=list(items), at_us=SOON_US - ago_us, mail=placement not in ("home", "hall"),
     )  # fmt: skip

@@ -15,9 +15,9 @@ import yaml
 from msgspec import structs
 from small_desk import END_US, at_desk, changed, model
 
+from features.config import Config
 from features.decided import Decided, decision_files, own_salt, pseudonym, read_decisions
 from features.home import Home
-from features.mail_options import MailOptions
 from features.options import ServiceOptions
 from serving import telemetry
 from serving.clicks import Clicks
@@ -224,21 +224,25 @@ class TestAClick:
 
 class TestTheMailOfToday:
     def test_is_followed_and_the_last_one_that_could_be_read_counts(self, tmp_path, caplog):
-        file, trained = tmp_path / "feeds.yaml", MailOptions(site="https://old.example")
         sources = {"sources": {"events": {"path": "log.parquet"}},
                    "signals": {"view": {"weight": 1}}}  # fmt: skip
+        file, old = tmp_path / "feeds.yaml", {**sources, "mail": {"site": "https://old.example"}}
+        trained = Config.model_validate(old)
         today = TodaysMail(file)
-        assert today.options(trained) is trained
+        assert today.of(trained) is trained
         file.write_text(yaml.safe_dump({**sources, "mail": {"site": "https://new.example"}}))
-        assert today.options(trained).site == "https://new.example"
-        assert today.options(trained) is today.options(trained)
+        assert today.of(trained).mail.site == "https://new.example"
+        assert today.reading == 1
+        today.of(trained)
+        assert today.reading == 1  # it has not changed
         file.write_text("mail: {site: nowhere}")
-        assert today.options(trained).site == "https://new.example"
-        assert "links of mails lead where they did" in caplog.text
+        assert today.of(trained).mail.site == "https://new.example"
+        assert "mails stay as they were" in caplog.text
 
     def test_is_the_models_where_no_config_is_followed(self):
-        trained = MailOptions(site="https://old.example")
-        assert TodaysMail(None).options(trained) is trained
+        trained = Config.model_validate({"sources": {"events": {"path": "log.parquet"}},
+                                         "signals": {"view": {"weight": 1}}})  # fmt: skip
+        assert TodaysMail(None).of(trained) is trained
 
 
 def test_an_address_may_open_many_links_and_not_any_number():

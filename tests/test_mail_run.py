@@ -52,7 +52,7 @@ class Mailed:
             return found
 
         told = asyncio.run(ask())
-        return {user: one.shown for user, one in zip(user_ids, told, strict=True) if one.shown}
+        return {user: one.mailed for user, one in zip(user_ids, told, strict=True) if one.mailed}
 
     def decisions(self):
         """All that were logged."""
@@ -200,6 +200,15 @@ class TestATrial:
         assert mailed.decisions() == []
         assert mailed.shown(["u0000001", "u0000002", "u0000003"]) == {}
         assert b"u0000001" not in mailed.home.state.read_bytes()
+
+
+class TestAPreview:
+    def test_is_a_page_and_leaves_no_trace(self, mailed, run, tmp_path):
+        code, told, _ = run(*mailed.words(tmp_path / "out", "--preview"))
+        assert code == 0
+        assert "preview.html" in told
+        assert [one.name for one in (tmp_path / "out").iterdir()] == ["preview.html"]
+        assert mailed.decisions() == []
 
 
 class TestTheList:
@@ -368,7 +377,7 @@ class TestInterrupted:
         for number in (1, 3):
             parts(out)[number].unlink()
             (out / "parts" / f".{number:05}.parquet.torn").write_bytes(b"half")
-            assert run(*mailed.words(out))[0] == 0
+        assert run(*mailed.words(out))[0] == 0
         assert blocks(out) == blocks(sent[1])
         assert_once_each(out)
 

@@ -243,7 +243,7 @@ class TestItems:
         own = dressing()
         own.items("", "", "top", ["a"], [""], [[]])
         own.catalogue.prices[0] = 5
-        own.changed()
+        own.changed(["a"])
         assert own.items("", "", "top", ["a"], [""], [[]])[0].price == 5
 
     def test_of_another_model_are_refused(self):

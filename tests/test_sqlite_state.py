@@ -187,9 +187,17 @@ class TestTroubles:
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:
             file.execute("DROP TABLE whose")
             file.execute("DROP TABLE answered")
+            file.execute("DROP TABLE mailed")
         assert told([], lambda state: state.whose(CALLED)) == "u:ann-zq7"
         assert told([], lambda state: state.once("u:ann-zq7", "m", b"one", 60)) == b"one"
-        assert items(told([], lambda state: state.recall("ann-zq7", None))) == ["a"]
+
+        async def mailed(state):
+            await state.keep([Shown(decision_id="d", name="u:ann-zq7", placement="top",
+                                    item_ids=["a"], at_us=1, mail=True)])  # fmt: skip
+            return await state.recall("ann-zq7", None)
+
+        found = told([], mailed)
+        assert (items(found), found.mailed) == (["a"], [(1, "top", ["a"])])
 
     def test_a_state_of_another_version_is_refused_with_what_to_do(self, tmp_path):
         with closing(sqlite3.connect(tmp_path / "state.db")) as file:

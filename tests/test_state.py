@@ -390,6 +390,32 @@ class TestMany:
         ]  # fmt: skip
 
 
+    def test_mails_are_remembered_beside_the_site_s_feeds_the_newest_200_of_both(self, told):
+        """However often somebody comes to the site; a mail and a feed of one moment are two."""
+
+        def feeds(name, first, last, **more):
+            return [Shown(decision_id="d", name=name, placement="top", item_ids=[str(at)],
+                          at_us=at, **more) for at in range(first, last)]  # fmt: skip
+
+        async def ask(state):
+            mails = feeds("u:ann", 0, 203, mail=True)
+            await state.keep([*mails, *mails, *feeds("u:ann", 202, 453), met])
+            await state.keep(feeds("v:tv", 400, 401, mail=True))
+            alone, other = await state.recall("ann", None), await state.recall(None, "pc")
+            (both,) = await state.recall_all(["ann"])
+            await state.write([Forget(at_us=9, user_id="ann")])
+            await state.keep(mails)  # from a mailing that was being made
+            return alone, other, both, await state.recall("ann", None)
+
+        met = Met(salts={"u:ann": SALT})
+        alone, other, both, gone = told([link("tv", "ann"), view("a", visitor_id="pc")], ask)
+        assert alone == both
+        assert alone.shown == [(at, "top", [str(at)]) for at in range(253, 453)]
+        assert alone.mailed == [(at, "top", [str(at)]) for at in (*range(4, 203), 400)]
+        assert (other.shown, other.mailed) == ([], [])
+        assert (gone.shown, gone.mailed) == ([], [])
+
+
 class TestWhose:
     CALLED = pseudonym(KEY, "u:ann", SALT)
 

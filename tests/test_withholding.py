@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -21,14 +21,14 @@ HELD = {  # reason -> what is true of whom it holds for, in the order in which i
     "other_channel": {"other_channel": True}, "frequency_reached": {"mailed": [1]},
     "just_bought": {"last_order_us": NOW_US - DAY_US},
     "stale_profile": {"last_event_us": NOW_US - 61 * DAY_US},
-    "low_confidence": {"events": 1}, "holdout": {"held_out": True},
+    "low_confidence": {"events": 1},
 }  # fmt: skip
 
 
 def known(mailed=(), per_week=np.nan, **told):
     """One customer of whom all is well, but for what is told; `mailed`: how many days ago."""
     whole = {
-        "forgotten": False, "consent_email": True, "other_channel": False, "held_out": False,
+        "forgotten": False, "consent_email": True, "other_channel": False,
         "last_event_us": NOW_US - 9 * DAY_US, "last_order_us": NEVER_US, "events": 5, **told,
     }  # fmt: skip
     times = np.array([round(NOW_US - days * DAY_US) for days in mailed], np.int64)
@@ -140,7 +140,7 @@ FLAG = st.booleans()
 CUSTOMERS = st.builds(
     known,
     mailed=st.lists(st.floats(0, 40), max_size=4), forgotten=FLAG, consent_email=FLAG,
-    other_channel=FLAG, held_out=FLAG, events=st.integers(0, 4),
+    other_channel=FLAG, events=st.integers(0, 4),
     per_week=st.sampled_from([np.nan, 0, 0.25, 0.5, 1, 2, 1000]),
     last_event_us=st.integers(0, 90).map(lambda days: NOW_US - days * DAY_US),
     last_order_us=st.sampled_from([NEVER_US, NOW_US - HOUR_US, NOW_US - 9 * DAY_US]),
@@ -160,13 +160,6 @@ def test_everybody_has_one_answer_the_same_alone_as_among_others(each, options):
     assert set(names) <= {None, *HELD}
     assert not ((found.reasons >= 0) & (found.lowered >= 0)).any()
     assert names == [why(one, **options)[0] for one in each]
-
-
-@given(CUSTOMERS, OPTIONS)
-def test_a_holdout_is_taken_from_those_who_would_get_the_mail(one, options):
-    if_not, if_held = (why(replace(one, held_out=np.array([held])), **options)[0]
-                       for held in (False, True))  # fmt: skip
-    assert if_held == (if_not or "holdout")
 
 
 class TestNothingNew:

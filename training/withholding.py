@@ -1,9 +1,8 @@
 """Who gets no mail, or a less personal one: what is asked before any item is looked at. Pure.
 
 The questions in their order: may we write at all (forgotten, consent), do they want us to (another
-channel, how often), is it a good moment (just bought), do we know enough (stale, low confidence),
-and last of all chance: a holdout is taken from those who would get the mail, else it would not be
-comparable with them.
+channel, how often), is it a good moment (just bought), do we know enough (stale, low confidence).
+What an experiment holds back is asked when the mail is decided: see `serving.mailing.deciding`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ NEVER_US = np.iinfo(np.int64).min // 2
 class Standing:
     """What is asked of a batch of n customers, at one moment.
 
-    forgotten, consent_email, other_channel, held_out: (n,) bool
+    forgotten, consent_email, other_channel: (n,) bool
     mails_per_week: (n,) float32, how often they want mails; NaN: as often as we like
     mailed_us:      (n + 1,) int64 and (m,) int64: when each got mails, as rows of a Ragged
     last_event_us, last_order_us: (n,) int64, NEVER_US where there is none
@@ -35,7 +34,6 @@ class Standing:
     forgotten: Bool
     consent_email: Bool
     other_channel: Bool
-    held_out: Bool
     mails_per_week: Float32
     mailed_us: tuple[Int64, Int64]
     last_event_us: Int64
@@ -66,7 +64,6 @@ def withheld(known: Standing, options: Withholding, now_us: int) -> Withheld:
         (Reason.just_bought, known.last_order_us > now_us - options.just_bought_days * DAY_US),
         (Reason.stale_profile, stale & (options.stale == "suppress")),
         (Reason.low_confidence, unsure & (options.low_confidence == "suppress")),
-        (Reason.holdout, known.held_out),
     ]
     reasons = _first(asked, len(known.events))
     lowered = _first([(Reason.stale_profile, stale), (Reason.low_confidence, unsure)],

@@ -18,7 +18,7 @@ from serving.mailing.opening import Shop, mailer_of, opened
 from serving.mailing.parts import Record, parts
 from training.bundle import Bundle
 
-POLICIES = {"bestsellers": "everybody the same bestsellers", "one_to_one": "always one-to-one",
+POLICIES = {"bestsellers": "the same bestsellers", "one_to_one": "always one-to-one",
             "evidence": "by evidence"}  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from features.experiments import Treatment
 from features.lifecycle import STAGES
 from features.types import DAY_US, HOUR_US, Int64, Ragged, row_numbers
 from serving.mailing.mailer import Mailer
-from serving.mailing.recipients import Recipients, by_row
+from serving.mailing.recipients import Recipients, by_row, ordering
 from training.arranging import turn_seed
 from training.policy import People, Terms
 from training.ruling import Ruling
@@ -76,10 +76,8 @@ def _limits(
 ) -> _Limits:  # fmt: skip
     """What holds for a block of somebody of this segment and stage."""
     placement, now_us = where
-    place, names = (
-        mailer.desk.bundle.config.placements[placement],
-        [*mailer.desk.bundle.manifest["segments"]],
-    )
+    bundle = mailer.desk.bundle
+    place, names = bundle.config.placements[placement], bundle.manifest["segments"]
     asked = [place.highest_rung, treatment.highest_rung, _LOWERED if lowered else None]
     highest = min((one for one in asked if one), key=RUNGS.index)
     segment, stage = kind if RUNGS.index(highest) >= RUNGS.index("segment") else (-1, -1)
@@ -145,7 +143,7 @@ def _had_lately(mailer: Mailer, recipients: Recipients) -> Ragged:
     histories = recipients.people.known.histories
     rhythm = desk.living.catalogue.repurchase_days[histories.items]
     due = np.where(np.isnan(rhythm), mail.bought_again_after_days, rhythm)
-    had = np.array(desk.bundle.config.had_signals(), np.bool_)[histories.signals]
+    had = ordering(desk.bundle.config)[histories.signals]
     lately = had & (histories.ages_days < due)
     lately |= histories.ages_days < mail.echo_after_hours * HOUR_US / DAY_US
     return by_row(row_numbers(histories.indptr)[lately], histories.items[lately], len(histories))

@@ -27,7 +27,19 @@ from serving.rendering import fragment, rendered
 from serving.state import Met
 
 STANDS_SECONDS = 3600.0
-_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(DressedMail).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Said(msgspec.Struct, frozen=True):
+    """What is kept of an answer: the mail, and which model and rules made it."""
+
+    mail: DressedMail
+    model_version: str
+    rules_version: str
+    as_of: str
+
+
+_decode = msgspec.json.Decoder(Said).decode
 
 
 async def block(desk: Desk, request: BlockRequest) -> dict[str, Any]:
@@ -44,8 +56,8 @@ async def block(desk: Desk, request: BlockRequest) -> dict[str, Any]:
     key = _key(request, mailing, recipients)
     name = f"u:{request.user_id}"
     before = await desk.state.said_before(name, key, STANDS_SECONDS)
-    if before is not None:
-        return _answer(mailer, request, _decode(before), again=True)
+    if before is not None and (said := _understood(before)) is not None:
+        return _answer(mailer, request, said, again=True)
     return await _fresh(desk, request, mailing, (recipients, key))
 
 
@@ -54,6 +66,14 @@ def mailer_at(desk: Desk) -> Mailer:
     if desk.mailer is None:
         raise BadRequest("placements", desk.no_mails)
     return desk.mailer
+
+
+def _understood(kept: bytes) -> Said | None:
+    """None: another version of this program wrote it; it is decided anew."""
+    try:
+        return _decode(kept)
+    except msgspec.DecodeError:
+        return None
 
 
 async def _fresh(
@@ -67,15 +87,20 @@ async def _fresh(
     asked = replace(mailing, name=f"{mailing.name} {secrets.token_hex(8)}")  # of this answer alone
     blocks = told(mailer, mails, asked, names)  # so that its ids are no other answer's
     dressing = mailer.dressing_of(mailing.name, time.time_ns() // 1000)
-    own = _encode(dressing.dressed(blocks, range(len(blocks))))
+    said = Said(
+        dressing.dressed(blocks, range(len(blocks))), desk.bundle.version, desk.rulebook.version,
+        desk.bundle.manifest["as_of"],
+    )  # fmt: skip
+    own = _encode(said)
     stands = await desk.state.once(name, key, own, STANDS_SECONDS)
-    if stands == own:
+    other = None if stands == own else _understood(stands)
+    if other is None:
         met = [Met(salts=names.salts)] if names.salts else []
         await desk.state.keep([*met, *shown_of(blocks, mailing.at_us)])
         took = round((time.perf_counter() - began) * 1e6)
         for one in decisions_of(blocks, mailing, (desk.bundle.version, desk.rulebook.version)):
             desk.log.write(msgspec.structs.replace(one, latency_us=took))
-    return _answer(mailer, request, _decode(stands), again=stands != own)
+    return _answer(mailer, request, other or said, again=other is not None)
 
 
 def _placements(desk: Desk, request: BlockRequest) -> tuple[str, ...]:
@@ -100,19 +125,18 @@ def _key(request: BlockRequest, mailing: Mailing, recipients: Recipients) -> str
     return _encode([mailing.name, mailing.placements, *more]).decode()
 
 
-def _answer(
-    mailer: Mailer, request: BlockRequest, mail: DressedMail, *, again: bool
-) -> dict[str, Any]:
-    bundle = mailer.desk.bundle
+def _answer(mailer: Mailer, request: BlockRequest, said: Said, *, again: bool) -> dict[str, Any]:
+    mail = said.mail
     first = next((one for one in mail.blocks if one.decision == mail.decision), mail.blocks[0])
     answer: dict[str, Any] = {
         "mailing": request.mailing, "decision": mail.decision, "reason": first.reason,
         "again": again, "subject": mail.subject, "language": mail.language, "blocks": mail.blocks,
-        "html": None, "text": None, "model_version": bundle.version,
-        "rules_version": mailer.desk.rulebook.version, "as_of": bundle.manifest["as_of"],
+        "html": None, "text": None, "model_version": said.model_version,
+        "rules_version": said.rules_version, "as_of": said.as_of,
     }  # fmt: skip
     if request.format != "json" and mail.decision != "suppress":
         form = rendered if request.format == "html" else fragment
-        made = form(mail_of(mail, bundle.config), mailer.templates)
+        config = mailer.desk.bundle.config.model_copy(update={"mail": mailer.dressing.mail})
+        made = form(mail_of(mail, config), mailer.templates)
         answer["html"], answer["text"] = made.html, made.text
     return answer

@@ -8,12 +8,12 @@ last it is looked whether the mail says anything new.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from features.experiments import Treatment, arms_of, terms_of
-from features.types import Int64, Ragged, from_us
+from features.types import Bool, Int64, Ragged, from_us
 from serving.desk import Desk
 from serving.mailing.batches import batches
 from serving.mailing.mailer import Mailer
@@ -45,10 +45,8 @@ def decide_mails(mailer: Mailer, recipients: Recipients, placements: Sequence[st
     The same recipients, known alike at the same moment, get the same mails.
     """
     deals = [_deals(mailer.desk, recipients, place) for place in placements]
-    held = [not all(deal[row][1].mail for deal in deals) for row in range(len(recipients))]
     options = mailer.dressing.mail.withhold
-    standing = replace(recipients.standing, held_out=np.array(held, np.bool_))
-    found = withheld(standing, options, recipients.now_us)
+    found = withheld(recipients.standing, options, recipients.now_us)
     feeds = [_none(mailer.desk, place, found) for place in placements]
     treatments = [[treatment for _, treatment in deal] for deal in deals]
     for batch in batches(mailer, recipients, placements, treatments, found):
@@ -59,6 +57,7 @@ def decide_mails(mailer: Mailer, recipients: Recipients, placements: Sequence[st
         _lower(one, found)
     if options.min_new_items:
         _say_something_new(feeds, recipients, options.min_new_items)
+    _hold_out(feeds, deals)
     return Mails(recipients, placements, feeds, deals)
 
 
@@ -120,8 +119,23 @@ def _say_something_new(feeds: Sequence[Feeds], recipients: Recipients, least: in
     last, fresh = by_row(seen.rows[own], seen.items[own], n), Ragged.empty(n)
     for one in feeds:
         fresh = fresh.joined(shown(one.items))
-    sent = np.any([one.decisions != Decision.suppress for one in feeds], axis=0)
-    stale = nothing_new(fresh, last, least) & sent
+    _withhold(feeds, nothing_new(fresh, last, least), Reason.nothing_new)
+
+
+def _hold_out(feeds: Sequence[Feeds], deals: Sequence[Sequence[Deal]]) -> None:
+    """Withhold what an experiment holds back: the last question of all.
+
+    So who is held out are people who would have got the mail, and comparable with those who do.
+    """
+    n = len(feeds[0].decisions)
+    held = [not all(deal[row][1].mail for deal in deals) for row in range(n)]
+    if any(held):
+        _withhold(feeds, np.array(held, np.bool_), Reason.holdout)
+
+
+def _withhold(feeds: Sequence[Feeds], rows: Bool, reason: Reason) -> None:
+    """Send nothing to these, if they were to get anything."""
+    sent = np.any([one.decisions != Decision.suppress for one in feeds], axis=0) & rows
     for one in feeds:
-        one.decisions[stale], one.reasons[stale] = Decision.suppress, Reason.nothing_new
-        one.items[stale], one.steps[stale], one.scores[stale] = -1, -1, np.nan
+        one.decisions[sent], one.reasons[sent] = Decision.suppress, reason
+        one.items[sent], one.steps[sent], one.scores[sent] = -1, -1, np.nan

@@ -77,9 +77,10 @@ class Dressing:
         """The same for another mailing; what is kept of items is shared."""
         return Dressing(self.catalogue, self.mail, self.key, mailing, expires, self._cards)
 
-    def changed(self) -> None:
-        """The catalogue has moved: look at every item anew."""
-        self._cards.clear()
+    def changed(self, item_ids: Sequence[str]) -> None:
+        """These items are others than before: look at them anew."""
+        for one in item_ids:
+            self._cards.pop(one, None)
 
     def items(
         self, pseudonym: str, decision_id: str, placement: str, item_ids: Sequence[str],

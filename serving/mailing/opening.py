@@ -98,32 +98,37 @@ def nearly_sold_out(desk: Desk) -> Desk:
     return replace(desk, living=bare, rulebook=Rulebook.of(desk.rulebook.path, bare), _shelves={})
 
 
-def mailer_of(desk: Desk, base: Path, home: Home | None) -> Mailer:
+def mailer_of(desk: Desk, base: Path, home: Home | None, today: Config | None = None) -> Mailer:
     """What the desk needs to write mails.
 
+    today: says how mails are and what is told in them; None: the desk's own config does
     base: the directory that the paths of templates are relative to
     home: has the keys of links, where `mail.links` is set
     Raises ValueError for a template, or a file of keys, that cannot be used.
     """
-    config = desk.bundle.config
+    config = today or desk.bundle.config
     templates = load_templates(config.mail, base, config.shop.language)
     dressing = Dressing(desk.living.catalogue, config.mail, None, mailing="", expires=0)
     keys = LinkKeys(home) if config.mail.links and home is not None else None
     return Mailer(ref(desk), in_order(config.messages), templates, dressing, keys)
 
 
-def equipped(desk: Desk, base: Path, home: Home) -> Desk:
-    """The desk of a service, ready to write mails if the shop has placements for them.
+def equipped(desk: Desk, base: Path, home: Home, today: Config) -> None:
+    """Make the desk of a service ready to write mails if the shop has placements for them.
 
-    A template that cannot be used stops no feed: whoever asks for a mail is told of it.
+    Every item is looked at once, which takes a second for 30,000: not on the event loop. A template
+    that cannot be used stops no feed: whoever asks for a mail is told of it.
     """
-    config = desk.bundle.config
-    if not any(place.channel == EMAIL for place in config.placements.values()):
-        desk.no_mails = "no placement of the config has `channel: email`"
-        return desk
+    places = desk.bundle.config.placements
+    blocks = [name for name, place in places.items() if place.channel == EMAIL]
+    if not blocks:
+        desk.no_mails = "no placement of the model has `channel: email`"
+        return
     try:
-        desk.mailer = mailer_of(desk, base, home)
+        mailer = mailer_of(desk, base, home, today)
+        for name in blocks:
+            mailer.suitable(name, desk.shelf(name).open)
+        desk.mailer = mailer
     except (ValueError, OSError) as error:
         desk.no_mails = f"mails cannot be written: {error}"
         _log.error("%s", desk.no_mails)
-    return desk

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from features.mail_options import EMAIL, MailOptions
+from features.config import Config
+from features.mail_options import MailOptions
 from features.options import SKIP
 from features.types import DAY_US, Bool, Int32, Int64, Ragged, row_numbers
 from serving.asking import customer_of
@@ -29,7 +30,10 @@ _ENOUGH = np.iinfo(np.int64).max  # events of whoever may not be known: that is 
 
 @dataclass(frozen=True)
 class Given:
-    """What a list or a request says of a recipient itself; None: the model's word counts."""
+    """What a list or a request says of a recipient itself; None: the model's word counts.
+
+    On consent and frequency the more restrictive of both words counts.
+    """
 
     first_name: str | None = None
     language: str | None = None
@@ -56,8 +60,8 @@ class Recipients:
     """A batch of n customers, and what is known of each.
 
     people:   as the policy wants them; nobody is in a visit; `away`: what they muted
-    standing: what is asked before any item is looked at; nobody is held out yet
-    seen:     what they were shown before this moment, not only lately
+    standing: what is asked before any item is looked at
+    seen:     what they were shown until this moment, not only lately
     """
 
     user_ids: Sequence[str]
@@ -157,18 +161,17 @@ def _standing(
     consent = np.where(said < 0, default, said == 1)
     often = np.where(there, contacts.mails_per_week[place] if there.any() else np.nan, np.nan)
     for row, one in enumerate(given):
-        if one.consent_email is not None:
-            consent[row] = one.consent_email
+        if one.consent_email is not None:  # a no stands, whoever said it
+            consent[row] = one.consent_email and (said[row] < 0 or bool(consent[row]))
         if one.mails_per_week is not None:
-            often[row] = one.mails_per_week
+            often[row] = np.fmin(often[row], one.mails_per_week)
     last, ordered, events = _lately(desk, people, now_us)
     return Standing(
         forgotten=np.array([one.forgotten and not one.consent for one in recalled], np.bool_),
         consent_email=consent.astype(np.bool_),
         other_channel=_elsewhere(desk, mail, rows, recalled),
-        held_out=np.zeros(len(rows), np.bool_),
         mails_per_week=often.astype(np.float32),
-        mailed_us=_mailed(desk, recalled, now_us),
+        mailed_us=_mailed(recalled, now_us),
         last_event_us=last, last_order_us=ordered, events=events,
     )  # fmt: skip
 
@@ -180,7 +183,7 @@ def _lately(desk: Desk, people: People, now_us: int) -> tuple[Int64, Int64, Int6
     times = now_us - (histories.ages_days.astype(np.float64) * DAY_US).astype(np.int64)
     last, ordered = np.full(n, NEVER_US), np.full(n, NEVER_US)
     np.maximum.at(last, rows, times)
-    had = np.array(desk.bundle.config.had_signals(), np.bool_)[histories.signals]
+    had = ordering(desk.bundle.config)[histories.signals]
     np.maximum.at(ordered, rows[had], times[had])
     return last, ordered, np.where(people.consent, np.diff(histories.indptr), _ENOUGH)
 
@@ -203,32 +206,22 @@ def _elsewhere(
     return found
 
 
-def _mailed(desk: Desk, recalled: Sequence[Recalled], now_us: int) -> tuple[Int64, Int64]:
+def _mailed(recalled: Sequence[Recalled], now_us: int) -> tuple[Int64, Int64]:
     """When each got a mail: as `Standing.mailed_us`."""
-    mails = _mail_places(desk)
-    times = [
-        sorted({at for at, placement, _ in one.shown if placement in mails and at < now_us})
-        for one in recalled
-    ]
+    times = [sorted({at for at, *_ in one.mailed if at <= now_us}) for one in recalled]
     ends = np.cumsum([0, *map(len, times)], dtype=np.int64)
     return ends, np.array([at for own in times for at in own], dtype=np.int64)
 
 
-def _mail_places(desk: Desk) -> set[str]:
-    """The names of placements that are blocks of mails."""
-    places = desk.bundle.config.placements.items()
-    return {name for name, place in places if place.channel == EMAIL}
-
-
 def _seen(desk: Desk, recalled: Sequence[Recalled], now_us: int) -> Seen:
-    mails = _mail_places(desk)
     rows, at_us, where, ids = [], [], [], []
     for row, one in enumerate(recalled):
-        for at, placement, shown in one.shown:
-            if at < now_us:
+        told = [(False, feed) for feed in one.shown] + [(True, block) for block in one.mailed]
+        for mail, (at, _, shown) in told:
+            if at <= now_us:
                 rows += [row] * len(shown)
                 at_us += [at] * len(shown)
-                where += [placement in mails] * len(shown)
+                where += [mail] * len(shown)
                 ids += shown
     items = desk.living.catalogue.find(ids) if ids else np.empty(0, np.int32)
     there = items >= 0
@@ -236,6 +229,12 @@ def _seen(desk: Desk, recalled: Sequence[Recalled], now_us: int) -> Seen:
         np.array(rows, np.int64)[there], items[there], np.array(at_us, np.int64)[there],
         np.array(where, np.bool_)[there],
     )  # fmt: skip
+
+
+def ordering(config: Config) -> Bool:
+    """(n_signals,) bool: is it an order? Where no signal is marked so, the weightiest is."""
+    orders = config.purchase_types()
+    return np.array([name in orders for name in config.signals], np.bool_)
 
 
 def by_row(rows: Int64, items: Int32, n: int) -> Ragged:

@@ -19,7 +19,7 @@ def shown_of(blocks: Blocks, at_us: int) -> Iterator[Shown]:
         if items:
             yield Shown(
                 decision_id=decision_id, name=f"u:{user_id}", placement=placement,
-                item_ids=items, at_us=at_us,
+                item_ids=items, at_us=at_us, mail=True,
             )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The files of a mailing, made of its finished parts, one after the other.
 
-Everything is written beside its place and takes it at the end, the summary last: where it lies the
-other files are whole.
+Everything is written beside its place and takes it at the end. The summary comes last of all, by
+`finish`, when what was sent is remembered: where it lies a mailing can be sent.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write(
     out: Path, dressing: Dressing, config: Config, templates: Templates | None = None,
     progress: Progress = silent,
 ) -> Summary:  # fmt: skip
-    """Make all files of the mailing in `out`; those of an earlier time are replaced.
+    """Make all files of the mailing in `out` but the summary; those of an earlier time go.
 
     templates: also render every mail, as HTML and as plain text; None: only data
     Raises ValueError where parts are missing or of another mailing.
@@ -67,10 +67,13 @@ def write(
                     sink(mail)
             done += len(table) // each
             progress("writing the mails", done / max(record.recipients, 1))
-    summary = tally.told(dressing.catalogue, config, time.perf_counter() - began)
+    return tally.told(dressing.catalogue, config, time.perf_counter() - began)
+
+
+def finish(out: Path, summary: Summary) -> None:
+    """Write OUT/summary.json: the sign that the mailing can be sent."""
     with written_beside(out / SUMMARY) as beside:
         beside.write_bytes(msgspec.json.format(_json.encode(summary), indent=1) + b"\n")
-    return summary
 
 
 def _clear(out: Path) -> None:

@@ -15,9 +15,10 @@ from features.feature_set import FeatureSet
 from features.lifecycle import STAGES
 from features.people_at import people_at
 from features.segments import settled_name
-from features.types import DAY_US, Bool, Float64, Int64, row_numbers, to_us
+from features.types import DAY_US, Bool, Float64, Int8, Int16, Int64, row_numbers, to_us
 from training.evaluation.evidence import UNKNOWN
 from training.evaluation.exposure import NEVER, Source, Span, Units, entries
+from training.evaluation.mailed import Mailed
 from training.evaluation.observed import Exposed, Observed, Outcomes, Window, observed_from
 from training.evaluation.uplift import FEWEST, Design, Row, SampleRatio, read_out, sample_ratio
 from training.slices import World
@@ -75,6 +76,20 @@ class Reading:
         return [(by_name.get(row.cell), row) for row in found]
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What all spans of an experiment are read from.
+
+    people: whom the hash deals     mails: where an arm goes without them
+    foreign: orders that are not in the shop's currency
+    """
+
+    people: Units
+    mails: Mailed | None
+    outcomes: Outcomes
+    foreign: int
+
+
 def readings(world: World, experiment: Experiment, days: int = DAYS) -> list[Reading]:
     """The experiment as far as the log goes; of a permanent holdout its quarters, oldest first.
 
@@ -92,19 +107,18 @@ def readings(world: World, experiment: Experiment, days: int = DAYS) -> list[Rea
         return []
     spans = _quarters(begin, end)[-QUARTERS:] if experiment.permanent else [Span(begin, end)]
     window = Window(length, since, until)
-    people = Units.of(world, experiment)
+    mails = Mailed.of(world, experiment)
+    people = Units.of(world, experiment, mails.beside if mails else ())
     outcomes, foreign = _outcomes(world)
-    return [
-        _read(world, experiment, span, window, (people, outcomes, foreign), begin) for span in spans
-    ]
+    told = _Told(people, mails, outcomes, foreign)
+    return [_read(world, experiment, span, (window, begin), told) for span in spans]
 
 
 def _read(
-    world: World, experiment: Experiment, span: Span, window: Window,
-    who_did: tuple[Units, Outcomes, int], begun_us: int,
-) -> Reading:  # fmt: skip
-    people, outcomes, foreign = who_did
-    source, first = entries(world, experiment, span)
+    world: World, experiment: Experiment, span: Span, when: tuple[Window, int], told: _Told
+) -> Reading:
+    (window, begun_us), people = when, told.people
+    source, first = entries(world, experiment, span, told.mails)
     met = first < NEVER
     held = people.held(first)
     cell, names = _cells(world, experiment, begun_us, people.known & ~held)
@@ -115,10 +129,10 @@ def _read(
     counted = Exposed(np.where(done, exposed.arm, -1), np.where(met, first, 0), cell)
     entered = first[exposed.arm >= 0]
     left_out = {"session": int((met & ~people.known).sum()), "held": int((met & held).sum()),
-                "currency": foreign}  # fmt: skip
+                "currency": told.foreign}  # fmt: skip
     return Reading(
         experiment, source, span.begin_us, span.end_us, window.until_us,
-        window.length_us // DAY_US, _observed(counted, outcomes, window, experiment), names,
+        window.length_us // DAY_US, _observed(counted, told.outcomes, window, experiment), names,
         waiting, int(entered.min()) + window.length_us if entered.size else None, left_out,
     )  # fmt: skip
 
@@ -174,22 +188,25 @@ def _cells(
 ) -> tuple[Int64, tuple[Cell, ...]]:
     """The cell of everybody when it began, -1 where that is small; and the names of the others.
 
+    dealt: (n,) who counts: the people of the log, and perhaps some of whom it knows nothing
+
     A cell is read if its smallest arm would hold FEWEST of its people, did they all come: by what
     was known before anybody could look, so that the level is shared among cells fixed beforehand.
     Of who came later, or may not be known, nothing is known: they are a cell too.
     """
     log, consent = world.features.timelines, np.asarray(world.features.consent)
     before = np.bincount(row_numbers(log.indptr)[log.occurred_us < moment_us], minlength=len(log))
-    seen = (before > 0) & consent
+    seen = np.zeros(len(dealt), np.bool_)
+    seen[: len(log)] = (before > 0) & consent
     nobody: tuple[Cell, ...] = ()
     if not seen.any():
-        return np.full(len(log), -1, np.int64), nobody
+        return np.full(len(dealt), -1, np.int64), nobody
     who = people_at(world.config, world.features, moment_us, world.home)
     segments = np.array([*(settled_name(world.config.segments, n) for n in who.names), UNKNOWN])
     stages = np.array([*STAGES, UNKNOWN])
     told: dict[str, Any] = {
-        "stage": stages[np.where(seen, who.stages, -1)],
-        "segment": segments[np.where(seen, who.segments, -1)],
+        "stage": stages[_where(seen, who.stages)],
+        "segment": segments[_where(seen, who.segments)],
     }
     pairs = list(zip(told["stage"].tolist(), told["segment"].tolist(), strict=True))
     names = sorted(set(pairs), key=lambda one: (stages.tolist().index(one[0]), one[1]))
@@ -202,3 +219,10 @@ def _cells(
     new = np.full(len(names), -1, np.int64)
     new[kept] = np.arange(len(kept))
     return new[codes], tuple(names[n] for n in kept)
+
+
+def _where(seen: Bool, codes: Int8 | Int16) -> Int64:
+    """(n,) the code of who was seen, -1 of all others; of the last people there are none."""
+    found = np.full(len(seen), -1, np.int64)
+    found[: len(codes)] = np.where(seen[: len(codes)], codes, -1)
+    return found

@@ -2,12 +2,13 @@
 
 Who met an experiment is told by what the shop showed, where the log has `impressions` (decisions
 of the service are among them); else everybody who came counts, whatever they were shown (intention
-to treat): no bias, only a smaller difference.
+to treat): no bias, only a smaller difference. Where an arm goes without mails it is told by the
+decisions of mailings: see `mailed`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +16,11 @@ import numpy as np
 
 from features.experiments import HOLDOUT, Experiment, assign_many
 from features.types import Bool, Int64, row_numbers, to_us
+from training.evaluation.mailed import Mailed
 from training.slices import World
 
 NEVER = np.iinfo(np.int64).max
-Source = Literal["impressions", "visits"]
+Source = Literal["decisions", "impressions", "visits"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,16 @@ class Span:
         return found
 
 
-def entries(world: World, experiment: Experiment, span: Span) -> tuple[Source, Int64]:
-    """Which source tells who met the experiment, and (n_persons,) when each first did."""
+def entries(
+    world: World, experiment: Experiment, span: Span, mails: Mailed | None = None
+) -> tuple[Source, Int64]:
+    """Which source tells who met the experiment, and (n_persons,) when each first did.
+
+    mails: of an experiment on mails; behind the people of the log stand those of `mails.beside`
+    """
+    if mails is not None:
+        people = len(world.features.persons) + len(mails.beside)
+        return "decisions", span.first(mails.rows, mails.at_us, people)
     for source, told in SOURCES.items():
         found = told(world, experiment, span)
         if found is not None:
@@ -97,10 +107,10 @@ class Units:
     untouched: list[tuple[int, Bool]]
 
     @classmethod
-    def of(cls, world: World, experiment: Experiment) -> Units:
-        """Everybody in the log."""
+    def of(cls, world: World, experiment: Experiment, beside: Sequence[str] = ()) -> Units:
+        """Everybody in the log, and behind them `beside`: marked names that it does not know."""
         persons = world.features.persons
-        marked = persons.texts(np.arange(len(persons)))
+        marked = [*persons.texts(np.arange(len(persons))), *beside]
         known = np.array([one[:2] in ("u:", "v:") for one in marked], np.bool_)
         units = [one[2:] for one, is_known in zip(marked, known, strict=True) if is_known]
 

@@ -141,6 +141,8 @@ def _pairs(experiment: Experiment) -> dict[str, tuple[Rung, ...]]:
         for name, arm in others.items()
         if arm.highest_rung != control.highest_rung
         and not any((arm.model, arm.rules, control.model, control.rules))
+        and arm.mail
+        and control.mail
     }
 
 
