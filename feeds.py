@@ -460,9 +460,9 @@ def mail(
     ] = False,
 ) -> None:
     """The right items for everybody on a list, once, or no mail at all; files for the sender."""
-    from command.mail import Wish
     from command.mail import mail as send
-    from command.mail import preview as look
+    from command.mail_preview import preview as look
+    from command.mail_wish import Wish
 
     wish = Wish(tuple(placement), out, recipients, mailing, model, html, trial, _utc(at))
     (look if preview else send)(*_shop(config, home), config, wish)

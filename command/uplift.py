@@ -218,7 +218,8 @@ def _looks(reading: Reading, arm: str, config: Config) -> Section:
         "The dark band is for one look on a day chosen beforehand; who looks daily and stops at "
         "the first day that it leaves 0 is often fooled. The light one may be looked at daily.",
         ("entered until", "people", "uplift", "95 % on all days"), rows,
-        plot=plots.looks(days, found.uplift, bands, f"uplift in {unit(config)}"),
+        plot=plots.looks(days, found.uplift, bands, f"uplift in {unit(config)}")
+        if len(days) > 1 else "",  # all on one day, as where there was one mailing
     )  # fmt: skip
 
 

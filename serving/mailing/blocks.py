@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
 Decided = Literal["show", "fallback", "suppress"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,20 @@ class Blocks:
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+
+def without(blocks: Blocks, user_ids: Set[str]) -> Blocks:
+    """The same decisions, but of these people, who were forgotten: they get nothing."""
+    gone = [one in user_ids for one in blocks.user_ids]
+
+    def instead(values: Sequence[T], nothing: T) -> list[T]:
+        return [nothing if left else one for left, one in zip(gone, values, strict=True)]
+
+    empty: list[str] = []
+    return replace(
+        blocks, decisions=instead(blocks.decisions, "suppress"),
+        reasons=instead(blocks.reasons, "forgotten"), messages=instead(blocks.messages, ""),
+        headlines=instead(blocks.headlines, ""), item_ids=instead(blocks.item_ids, empty),
+        item_rungs=instead(blocks.item_rungs, empty), rankers=instead(blocks.rankers, empty),
+        item_reasons=instead(blocks.item_reasons, empty), marks=instead(blocks.marks, []),
+    )  # fmt: skip

@@ -29,6 +29,7 @@ from serving.state import State
 from serving.states import state_of
 from training.bundle import Bundle
 
+OF_TODAY = ("placements", "messages", "experiments", "mail", "rules")  # sections of the config
 _log = logging.getLogger("feeds.mails")
 
 
@@ -46,8 +47,7 @@ def of_today(bundle: Bundle, config: Config) -> Bundle:
 
     Nothing of it was learned; the rest of the config stays the model's own.
     """
-    told = {name: getattr(config, name) for name in ("placements", "messages", "experiments",
-                                                      "mail", "rules")}  # fmt: skip
+    told = {name: getattr(config, name) for name in OF_TODAY}
     return replace(bundle, config=bundle.config.model_copy(update=told))
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from features.home import Home, Progress, silent, written_beside
 from features.types import from_us
 from serving.desk import Desk
-from serving.mailing.blocks import Blocks, Mailing
+from serving.mailing.blocks import Blocks, Mailing, without
 from serving.mailing.deciding import decide_mails
 from serving.mailing.mailer import Mailer
 from serving.mailing.parts import Record, as_blocks, part_file, parts, write_part
@@ -93,6 +93,19 @@ async def decided_blocks(
     if counts and names.salts:
         await desk.state.keep([Met(salts=names.salts)])
     return told(mailer, mails, mailing, names)
+
+
+async def leave_out_the_forgotten(state: State, out: Path) -> None:
+    """Take the mails of those away who were forgotten since they were decided."""
+    for number, file in enumerate(parts(out)):
+        blocks = as_blocks(pq.read_table(file))
+        mailed = {user_id: None for user_id, items in zip(blocks.user_ids, blocks.item_ids,
+                                                          strict=True) if items}  # fmt: skip
+        known = await state.recall_all(list(mailed))
+        gone = {user_id for user_id, one in zip(mailed, known, strict=True)
+                if one.forgotten and not one.consent}  # fmt: skip
+        if gone:
+            write_part(out, number, without(blocks, gone))
 
 
 async def remember(
