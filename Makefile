@@ -9,7 +9,7 @@ DEMO := $(if $(FEEDS_SHOP),,.feeds/demo/shop/.feeds/CURRENT)
 
 .PHONY: demo bento snippet notebooks test test-long test-notebooks test-slow lint format bench-features bench-build bench-rankers \
 	bench-cold bench-mail bench-off-policy bench-experiments bench-evidence bench-evaluation bench-quality \
-	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-faults bench-hostile bench-soak bench-mailings clean
+	bench-serving bench-freshness bench-replay bench-hosts bench-proxy bench-swaps bench-faults bench-hostile bench-soak bench-mail-policies clean
 
 demo: .venv/installed ## the whole job on a simulated shop; ONCE=1 ends it after the four feeds
 	$(BIN)/feeds demo $(if $(ONCE),--once)
@@ -62,7 +62,7 @@ bench-experiments: .venv/installed ## false alarms and power of read-outs that a
 bench-evidence: .venv/installed ## verdicts and intervals in shops where the truth is known
 	$(BIN)/python -m benchmarks.evidence
 
-bench-mailings: .venv/installed ## eight weekly mailings of simulated shops: repeats, what is withheld, true clicks and sales by policy
+bench-mail-policies: .venv/installed ## eight weekly mailings of simulated shops: repeats, what is withheld, true clicks and sales by policy
 	$(BIN)/python -m benchmarks.mailings $(MAILINGS)
 
 bench-evaluation: .venv/installed ## 100,000 people x 50,000 items judged with 500 bootstrap draws: seconds, memory

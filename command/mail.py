@@ -15,6 +15,7 @@ from features.home import Busy, Home, Progress
 from serving.mailing import run, writing
 from serving.mailing.opening import Shop, mailer_of, opened
 from serving.mailing.parts import Record
+from serving.mailing.suiting import check_suiting
 from serving.mailing.summary import Summary
 from serving.mailing.workers import Work, decide_together, worth_it
 from serving.state import StateUnavailable
@@ -49,6 +50,7 @@ async def _mailed(shop: Shop, base: Path, wish: Wish, progress: Progress) -> Sum
     bundle = open_bundle(shop.home, wish.model if before is None else before.model_version)
     async with opened(shop, bundle, wish.at_us if before is None else before.at_us) as desk:
         mailer = mailer_of(desk, base, shop.home)
+        check_suiting(mailer, wish.placements)
         listed = wish.listed(desk)
         record = record_of(desk, shop.config, wish, listed, before)
         todo = run.undecided(record, listed, wish.out)

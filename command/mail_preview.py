@@ -21,6 +21,7 @@ from serving.mailing.personas import STRANGER, TOO_FEW, Known, Reader, choose
 from serving.mailing.personas import preview as page_of
 from serving.mailing.recipients import Given, recipients_of
 from serving.mailing.run import Listed, decided_blocks
+from serving.mailing.suiting import check_suiting
 from serving.state import StateUnavailable
 from serving.templating import Templates
 from training.bundle import open_bundle
@@ -44,6 +45,7 @@ def preview(config: Config, base: Path, home: Home, file: Path, wish: Wish) -> N
 async def _previewed(shop: Shop, base: Path, wish: Wish) -> Path:
     async with opened(shop, open_bundle(shop.home, wish.model), wish.at_us) as desk:
         mailer = mailer_of(desk, base, None)
+        check_suiting(mailer, wish.placements)
         moment = now_us(desk.living, wish.at_us)
         mailing = Mailing(wish.name or f"{from_us(moment):%Y-%m-%d}", wish.placements, moment)
         some = wish.listed(desk).part(0, LOOKED_AT)

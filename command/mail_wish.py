@@ -9,7 +9,7 @@ from pathlib import Path
 from command.mail_list import read_list
 from features.config import Config
 from features.mail_options import EMAIL
-from features.types import to_us
+from features.types import MAX_ID, to_us
 from serving.desk import Desk
 from serving.mailing.run import Listed, customers_of
 
@@ -55,6 +55,8 @@ def check(config: Config, wish: Wish) -> None:
                              f"name; there are {list(places)}")  # fmt: skip
     if len(set(wish.placements)) < len(wish.placements):
         raise ValueError("--placement: a placement is named twice; a block is in a mail once")
+    if wish.name is not None and (len(wish.name) > MAX_ID or "\0" in wish.name):
+        raise ValueError(f"--mailing: at most {MAX_ID} characters, for it is in every link")
     if wish.at is not None and config.shop.clock != "as_of":
         raise ValueError(
             "--at is for shops with `clock: as_of`; this one lives by the wall's clock"

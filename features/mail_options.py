@@ -8,15 +8,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from features.merge_tags import MERGE_TAG
 from features.options import Positive, Section
 
 EMAIL = "email"  # the channel of placements that are blocks of mails
 Word = Literal["view", "read", "instead_of", "promoted", "web_view", "unsubscribe"]
 LINK_FIELDS = ("mailing", "placement", "position", "item_id")  # what UTM parameters may tell
-# What an e-mail service provider fills in: {{ url }}, {% url %}, *|URL|*, %%url%%, [url], <%url%>.
-MERGE_TAG = re.compile(
-    r"\{+[^{}\"<>]+\}+|\*\|[^\"<>|]+\|\*|%%[^\"<>%]+%%|\[+[^\[\]\"<>]+\]+|<%[^\"<>]+%>|\$[^\"<>$]+\$"
-)
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _SITE = r"^https?://[^/?#\s\"<>]+/?$"
 

@@ -13,7 +13,7 @@ JOINER = "\u200c"  # zero-width non-joiner: no break, no box in old fonts, no ch
 # {{ url }}, {% url %}, *|URL|*, %%url%%, [url], <%url%>, $url$; with a joiner inside it is none.
 MERGE_TAG = re.compile(
     rf"\{{+[^{{}}\"<>{JOINER}]+\}}+|\*\|[^\"<>|]+\|\*|%%[^\"<>%]+%%"
-    rf"|\[+[^\[\]\"<>{JOINER}]+\]+|<%[^\"<>%]+%>|\$[^\"<>${JOINER}]+\$"
+    rf"|\[+[^\[\]\"<>{JOINER}]+\]+|<%[^\"<>]+%>|\$[^\"<>${JOINER}]+\$"
 )
 # After what opens a tag by itself, before what closes one, and between two signs: <%, *|, %%, ##.
 _TEARS = re.compile(r"(?<=[{\[$])|(?=[}\]])|(?<=%)(?=\w)|(?<=[<>*|%#@!])(?=[<>*|%#{\[])")

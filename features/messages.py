@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from features.experiments import Moment
+from features.merge_tags import is_name
 from features.options import Section
 
 Stage = Literal["visitor", "new", "active", "loyal", "lapsing", "lapsed"]
@@ -116,11 +117,12 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     """The text with its merge fields: each the value, else the default, else nothing.
 
     Plain text: a line break in a value is a blank, and whoever makes HTML of it has to escape it.
+    Anybody may have written a value: what looks like a program instead of a name is not told.
     """
 
     def value(field: re.Match[str]) -> str:
         known = " ".join(values.get(field["name"], "").split())
-        return known or (field["default"] or "|")[1:]
+        return known if known and is_name(known) else (field["default"] or "|")[1:]
 
     return _FIELD.sub(value, text)
 

@@ -4,9 +4,10 @@ Everything comes out as Parquet with the contract's columns under `home.served`;
 again from `home.state` and `home.decisions`, and where nothing was recorded there is no file. What
 somebody muted is no preference: it says what is not to be seen, not what is liked. What was shown
 is one event per item and decision, and needs a name for it: the first of the config's
-`impressions`. A decision has a pseudonym; whose it is, is told from the names that the state knows,
-and whoever it does not know stays a stranger: a session of that pseudonym. So does whoever was
-forgotten, in all that was shown until then, as the salts of those decisions are gone.
+`impressions`. Blocks of mails are no such events. A decision has a pseudonym; whose it is, is told
+from the names that the state knows, and whoever it does not know stays a stranger: a session of
+that pseudonym. So does whoever was forgotten, in all that was shown until then, as the salts of
+those decisions are gone.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from features import contract
 from features.config import Config
 from features.decided import OPEN, Decided, Torn, decision_files, pseudonym, read_decisions
 from features.home import Home, written_beside
+from features.mail_options import EMAIL
 from features.told import COLUMNS, Rows, Told, told
 
 MARK = "service:"  # before the name of a file, where others are the shop's
-_VERSION = 3  # of how decisions become events
+_VERSION = 4  # of how decisions become events
 _MARKS = {"u": "user_id", "v": "visitor_id", "s": "session_id"}
 _SHOWN = ("occurred_at", "event_type", "item_id", "user_id", "visitor_id", "session_id",
           "channel", "placement", "decision_id", "position", "propensity", "event_id")  # fmt: skip
@@ -140,12 +142,18 @@ def _whose(one: Decided, names: dict[str, str]) -> str:
 
 
 def _exposures(files: list[Path], names: dict[str, str], event_type: str) -> pa.Table:
-    """An event per shown item, in the order of the files."""
+    """An event per shown item, in the order of the files.
+
+    None of what is in mails: whether a mail is sent and opened is not known, and the items of one
+    that lies unread would teach that they were seen and not wanted. Clicks in mails are events.
+    """
     kinds = {column.name: _ARROW[column.kind] for column in contract.TABLES["events"]}
     found: dict[str, list[Any]] = {name: [] for name in _SHOWN}
     for one in (one for file in files for one in read_decisions(file)):
         if isinstance(one, Torn):
             _log.warning("%s:%d: no decision; left out", one.file, one.line)
+            continue
+        if one.channel == EMAIL:
             continue
         mark, who_id = _whose(one, names).split(":", 1)
         who = {column: who_id if mark == m else None for m, column in _MARKS.items()}

@@ -16,11 +16,15 @@ from urllib.parse import quote, unquote_plus, urlencode, urljoin, urlsplit
 
 import msgspec
 
+from features.merge_tags import MERGE_TAG
+
 Reason = Literal["tampered", "expired", "malformed"]
 MAX_TOKEN = 8192  # characters; ids of the greatest length fit, and nobody's megabytes are hashed
+_TEXTS = "mailing", "placement", "item_id", "decision_id"
 _SEAL = 16  # bytes of the HMAC that are kept
 _FIELD = re.compile(r"\{(\w+)\}")
-_KEPT = "!#$%&'()*+,/:;=?@[]~"  # what `quote` leaves alone: a % may begin what is encoded already
+_KEPT = "!#%&'()*+,/:;=?@~"  # what `quote` leaves alone; [], {} and $ would look like merge tags
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")  # others begin what is encoded already
 
 
 class LinkKey(msgspec.Struct, frozen=True):
@@ -79,7 +83,8 @@ class Refused(Exception):
 def signed(key: LinkKey, link: Link) -> str:
     """The link as text for a URL path: about 140 characters, only letters, digits, - and _.
 
-    Raises ValueError for a recipient that is no pseudonym: it might be a name.
+    Raises ValueError for a recipient that is no pseudonym: it might be a name; and for a token that
+    `read` would refuse, because something in it is too long.
     """
     recipient = _raw(link.recipient)
     packed = _Packed(
@@ -87,7 +92,11 @@ def signed(key: LinkKey, link: Link) -> str:
         link.mailing,
     )  # fmt: skip
     body = bytes((key.number,)) + _pack(packed)
-    return urlsafe_b64encode(body + _seal(key, body)).rstrip(b"=").decode("ascii")
+    token = urlsafe_b64encode(body + _seal(key, body)).rstrip(b"=").decode("ascii")
+    if len(token) > MAX_TOKEN:
+        name = max(_TEXTS, key=lambda one: len(getattr(link, one).encode()))
+        raise ValueError(f"the {name} of a link is too long: {getattr(link, name)[:40]}…")
+    return token
 
 
 def read(keys: Sequence[LinkKey], token: str, now_us: int) -> Link:
@@ -147,6 +156,8 @@ def with_parameters(url: str, names: Container[str], told: str) -> str:
 def address(url: str, site: str | None = None) -> str:
     """An address of the catalogue as a mail needs it: absolute, ASCII; "" where it is none.
 
+    Nothing in it is a merge tag of an e-mail service: what may be part of one is encoded.
+
     site: where relative ones belong, `https://shop.example`
     """
     whole = url.strip()
@@ -157,9 +168,9 @@ def address(url: str, site: str | None = None) -> str:
         host = parts.netloc if parts.netloc.isascii() else parts.netloc.encode("idna").decode()
     except ValueError:  # a bracket left open, a label too long
         return ""
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or MERGE_TAG.search(host):
         return ""
-    return quote(parts._replace(netloc=host).geturl(), safe=_KEPT)
+    return _STRAY.sub("%25", quote(parts._replace(netloc=host).geturl(), safe=_KEPT))
 
 
 def _raw(recipient: str) -> bytes:

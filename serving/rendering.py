@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from features.mail_options import MERGE_TAG, MailOptions
+from features.mail_options import MailOptions
+from features.merge_tags import MERGE_TAG
 from serving.mail_blocks import Block, BlockItem, Mail, lacks
 from serving.templating import Template, Templates, filled
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import tinycss2
 from bs4 import BeautifulSoup, Comment, Tag
 
-from features.mail_options import MERGE_TAG
+from features.merge_tags import MERGE_TAG
 
 WIDEST, LARGEST_BYTES, LONGEST_LINE = 600, 100_000, 998
 LEAST_CONTRAST, SMALLEST_TEXT = 4.5, 13

@@ -233,7 +233,7 @@ class TestTheService:
         assert all(one == first for one in rest)
 
     def test_the_mail_itself_is_a_page_and_where_there_is_none_nothing(self, service):
-        page = self.ask(service, mailing="page", format="html")
+        page = self.ask(service, user_id=uuid4().hex, format="html")
         assert page.headers["content-type"].startswith("text/html")
         assert page.headers["x-feeds-decision"] == "show"
         assert "</html>" in page.text

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.home import Home
+from features.types import MAX_ID
 from serving.link_keys import LinkKeys, link_keys, rotate
 from serving.links import Link, LinkKey, Refused, address, read, signed, utm
 
@@ -48,6 +49,18 @@ class TestToken:
 
     def test_is_short(self):
         assert len(signed(KEY, LINK)) < 200
+
+    @pytest.mark.parametrize("name", ["mailing", "placement", "item_id", "decision_id"])
+    def test_is_not_made_where_it_would_not_be_read(self, name):
+        link = msgspec.structs.replace(LINK, **{name: "w" * 5000})
+        assert read([KEY], signed(KEY, link), BEFORE) == link
+        with pytest.raises(ValueError, match=f"the {name} of a link is too long: wwww"):
+            signed(KEY, msgspec.structs.replace(LINK, **{name: "w" * 6100}))
+
+    def test_takes_ids_of_the_greatest_length(self):
+        longest = dict.fromkeys(("mailing", "placement", "item_id"), "🌹" * MAX_ID)
+        link = msgspec.structs.replace(LINK, **longest)
+        assert read([KEY], signed(KEY, link), BEFORE) == link
 
     def test_says_nothing_of_the_person_that_the_log_does_not_say(self):
         with pytest.raises(ValueError, match="pseudonym"):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import command.mail
+import command.mail_record
 from command.mail_list import read_list
 from features.decided import decision_files, read_decisions, salt
 from features.home import Home
@@ -85,7 +85,7 @@ def mailed(new_home):
 
 @pytest.fixture(autouse=True)
 def short_parts(monkeypatch):
-    monkeypatch.setattr(command.mail, "CHUNK", CHUNK)
+    monkeypatch.setattr(command.mail_record, "CHUNK", CHUNK)
 
 
 @pytest.fixture
@@ -267,6 +267,7 @@ class TestAWrongCall:
             (["--placement", "newsletter_top", "--placement", "newsletter_top"], "named twice"),
             (["--placement", "newsletter_top", "--recipients", "none.csv"], "none.csv does not"),
             (["--placement", "newsletter_top", "--model", "v99"], "v99"),
+            (["--placement", "newsletter_top", "--mailing", "w" * 257], "at most 256 characters"),
         ],
     )  # fmt: skip
     def test_says_what_to_do_and_writes_nothing(self, mailed, run, tmp_path, words, told):
@@ -275,6 +276,18 @@ class TestAWrongCall:
         assert code != 0
         assert told in " ".join(error.split())
         assert not out.exists()
+
+    @pytest.mark.parametrize("way", [[], ["--preview"]])
+    def test_of_blocks_that_can_show_nothing_says_what_they_lack(
+        self, mailed, run, tmp_path, way
+    ):  # fmt: skip
+        asked = re.sub(r"(?m)^  site: .*\n", "", mailed.config.read_text())
+        mailed.config.write_text(asked)
+        code, _, error = run(*mailed.words(tmp_path / "out", *way))
+        assert code != 0
+        assert "lack url" in " ".join(error.split())
+        assert "relative addresses need mail.site" in " ".join(error.split())
+        assert not (tmp_path / "out").exists()
 
     def test_does_not_write_between_other_files(self, mailed, run, tmp_path):
         (tmp_path / "diary.txt").write_text("dear diary")
@@ -316,7 +329,7 @@ class TestAWrongCall:
 
 DIES = """
 import os, signal, sys
-import command.mail, feeds
+import command.mail_record, feeds
 from serving.mailing import parts, run, workers, writing
 
 left = int(sys.argv[3])
@@ -331,7 +344,7 @@ def dies(*words, **more):
 module = {"run": run, "writing": writing, "workers": workers, "parts": parts.pq}[sys.argv[1]]
 real = getattr(module, sys.argv[2])
 setattr(module, sys.argv[2], dies)
-command.mail.CHUNK = int(sys.argv[4])
+command.mail_record.CHUNK = int(sys.argv[4])
 sys.argv = ["feeds", *sys.argv[5:]]
 feeds.main()
 """
@@ -389,7 +402,7 @@ class TestInterrupted:
     ):
         """With more parts several processes decide: they end when the one that began them does."""
         out = tmp_path / "out"
-        monkeypatch.setattr(command.mail, "CHUNK", chunk)
+        monkeypatch.setattr(command.mail_record, "CHUNK", chunk)
         for module, name, times in kills:
             killed(mailed.words(out), module, name, times, chunk)
             if name not in ("decisions_of", "shown_of"):

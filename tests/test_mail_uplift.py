@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import timedelta
+from itertools import count, islice
 
 import logged
 import mailed
@@ -24,6 +25,7 @@ from serving.sqlite_state import SqliteState
 from serving.state import Forget, Met
 from training.evaluation.experiment_log import readings
 from training.evaluation.exposure import NEVER
+from training.evaluation.online_evidence import online_evidence
 
 MAILS = {"name": "mails", "placements": ["top", "more"], "starts": "2026-03-11T00:00:00Z",
          "arms": {"holdout": {"share": 0.4, "mail": False}}}  # fmt: skip
@@ -34,10 +36,8 @@ SHOW, HELD = "ab", {"reasons": "holdout"}
 
 def dealt(arm, many):
     """The first customers c0, c1, … in this arm."""
-    names = (f"c{n}" for n in range(100_000))
-    return [one for one, _ in zip(
-        (name for name in names if assign(Experiment(**MAILS), name) == arm), range(many)
-    )]  # fmt: skip
+    names = (f"c{n}" for n in count())
+    return list(islice((one for one in names if assign(Experiment(**MAILS), one) == arm), many))
 
 
 (ANN, BOB, CID, DAN), (EVE, FAY) = dealt("usual", 4), dealt("holdout", 2)
@@ -146,13 +146,25 @@ class TestWhoEntered:
         assert entered(read()) == []
 
     def test_who_has_never_done_anything_counts_with_nothing(self, home, read):
-        """Else those whom the mail brings would be counted, and those whom it does not would not."""
+        """Else those whom the mail brings would be counted, and others would not."""
         new, held = dealt("usual", 30)[-1], dealt("holdout", 30)[-1]
         send(home, 12, block(home, new, items=SHOW), block(home, held, **HELD),
              block(home, ANN, items=SHOW))  # fmt: skip
         found = read(did(f"u:{ANN}", 13))
         assert entered(found) == [(12, "holdout"), (12, "usual"), (12, "usual")]
         assert sorted(found.observed.outcome.tolist()) == [0, 0, 1]
+
+    def test_of_whom_nothing_is_known_they_are_the_group(self, home, tmp_path):
+        new, held = dealt("usual", 30)[-1], dealt("holdout", 30)[-1]
+        send(home, 12, block(home, new, items=SHOW), block(home, held, **HELD),
+             block(home, ANN, items=SHOW))  # fmt: skip
+        told = logged.config(MAILS, placements=PLACES)
+        rows = [did(f"u:{ANN}", 1), did("u:late", 40), did("u:last", 60)]
+        world = logged.world(tmp_path, rows, told, agree=True)
+        logged.stood(world, 10, "loyal")
+        (found,) = readings(world, world.config.experiments[0])
+        assert found.cells == (("unknown", "unknown"),)
+        assert sorted(found.observed.cell.tolist()) == [-1, 0, 0]  # one loyal is no group
 
     def test_who_was_forgotten_is_nobody(self, home, read):
         send(home, 12, block(home, ANN, items=SHOW), block(home, BOB, items=SHOW))
@@ -191,6 +203,22 @@ def mailed_at(day):
     return Mailing("hello", ("top", "more"), to_us(START + timedelta(days=day)))
 
 
+def test_an_arm_without_mails_says_nothing_of_rungs(home, tmp_path):
+    """Who gets no mail has a lower rung too: that mails are missed is no word on rungs."""
+    people = [f"c{n}" for n in range(400)]
+    arms = {one: assign(Experiment(**MAILS), one) for one in people}
+    mails = {"usual": {"items": SHOW}, "holdout": HELD}
+    send(home, 12, *(block(home, one, **mails[arms[one]]) for one in people))
+    rows = [did(f"u:{one}", day) for one in people for day in ((1, 13) if arms[one] == "usual"
+                                                               else (1,))]  # fmt: skip
+    holdout = {"share": 0.4, "mail": False, "highest_rung": "segment"}
+    told = logged.config({**MAILS, "arms": {"holdout": holdout}}, placements=PLACES)
+    world = logged.world(tmp_path, [*rows, did("u:last", 60)], told)
+    (found,) = readings(world, world.config.experiments[0])
+    assert [row.verdict for _, row in found.rows] == ["better"]
+    assert online_evidence(world) == []
+
+
 def test_the_report_finds_what_mails_bring(run, shop):
     """Of 400 customers 300 come once; who gets the mail comes twice. The others sleep on."""
     people = [f"c{n}" for n in range(400)]
@@ -203,16 +231,17 @@ def test_the_report_finds_what_mails_bring(run, shop):
 
     awake = people[:300]
     visits = [view(one, day) for one in awake for day in ((13, 14) if one in usual else (13,))]
-    shop.config({"events": shop.file("events.parquet", [*visits, view("last", 40)])},
-                experiments=[MAILS], placements=PLACES, objective="clicks")  # fmt: skip
+    log = shop.file("events.parquet", [view("first", 1), *visits, view("last", 40)])
+    shop.config({"events": log}, experiments=[MAILS], placements=PLACES, objective="clicks")
     shop.home.root.mkdir()
     mails = {"usual": {"items": SHOW}, "holdout": HELD}
     send(shop.home, 12, *(block(shop.home, one, **mails[arms[one]]) for one in people))
-    code, out, _ = run("report", "uplift", "-c", shop.base / "feeds.yaml", "--home", shop.home.root)
+    asked_for = ("-c", shop.base / "feeds.yaml", "--home", shop.home.root)
+    code, out, _ = run("report", "uplift", *asked_for)
     said = " ".join(out.split())
     come = [len(set(arm) & set(awake)) / len(arm) for arm in (usual, held)]
     assert code == 0
-    assert f"usual does better than holdout: {2 * come[0]:.2f} clicks a person in 14 days" in said
+    assert f"usual does better than holdout: {2 * come[0]:.2f} clicks a person" in said
     assert f"against {come[1]:.2f}" in said
     assert "holdout (40.0%: no mails); usual (60.0%: what everybody gets)" in said
     assert re.search(rf"holdout\W+{len(held)}\W+160\b", said)

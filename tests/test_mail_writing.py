@@ -17,7 +17,7 @@ from mailed import AWKWARD, PLACEMENTS, block, blocks, config, decided, dressing
 from features.types import Texts
 from serving.links import Link, read
 from serving.mailing.parts import Record, as_blocks, parts, tables
-from serving.mailing.writing import write
+from serving.mailing.writing import finish, write
 from serving.rendering import load_templates
 
 FILES = {"blocks.parquet", "recipients.csv", "mails.jsonl", "summary.json"}
@@ -29,7 +29,9 @@ def written(out: Path, *given, made=None, html=False, **more):
     made = made or config()
     own = decided(out, *(given or [everybody()]), **more)
     templates = load_templates(made.mail, Path(), "en") if html else None
-    return write(own, dressing(made), made, templates)
+    summary = write(own, dressing(made), made, templates)
+    finish(own, summary)
+    return summary
 
 
 def sheet(out: Path) -> list[dict[str, str]]:
@@ -137,6 +139,12 @@ class TestTheLines:
         name = mailed.pseudonym("c1")
         assert lines(tmp_path)[0]["html"] == f"html/{name[:2]}/{name}.html"
         assert lines(tmp_path)[0]["text"] == f"html/{name[:2]}/{name}.txt"
+
+    def test_name_none_of_an_earlier_time_and_those_are_gone(self, tmp_path):
+        written(tmp_path, html=True)
+        written(tmp_path)
+        assert not {"html", "text"} & lines(tmp_path)[0].keys()
+        assert not (tmp_path / "html").exists()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What an e-mail service would fill in or a spreadsheet run: only the config may say such things."""
+"""What e-mail services fill in and spreadsheets run: only the config may say such things."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TAGS = [
 ]  # fmt: skip
 OPENERS = ["{{", "{%", "{#", "${", "#{", "*|", "%%", "[[", "<%", "<<", "##", "{!", "{$", "%EMAIL%",
            "$name", "<#", "[#"]  # fmt: skip
-signs = st.text("{}[]<>$%*|#@! \nab\"")  # those of tags, and what stands between them
+signs = st.text('{}[]<>$%*|#@! \nab"')  # those of tags, and what stands between them
 
 
 class TestData:

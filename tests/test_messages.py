@@ -91,7 +91,7 @@ class TestMergeFields:
             ("{first_name|there}, look", "", "there, look"),
             ("Look{first_name|}", "", "Look"),
             ("{first_name|you}: {first_name|it}", "Ann", "Ann: Ann"),
-            ("{first_name|you} & <b>", "A\r\nB {first_name|x}", "A B {first_name|x} & <b>"),
+            ("{first_name|you} & <b>", "A\r\nB", "A B & <b>"),
             ("no field", "Ann", "no field"),
         ],
     )  # fmt: skip

@@ -73,13 +73,13 @@ class World:
 
         asyncio.run(telling())
 
-    def show(self, number, name, items, hour=3, own="5a" * 16, **more):
+    def show(self, number, name, items, hour=3, own="5a" * 16, channel="site", **more):
         """Log a decision under the name and its salt, and note it where somebody has a name."""
         person = pseudonym(salt(self.shop.home.salt), name, own) if name else ""
         log = DecisionLog(self.shop.home.decisions, "w1")
         log.write(Decided(
             decision_id=f"d{number}", at_us=at(hour), person=person, placement="home",
-            channel="site", decision="show", reason="ok", rung="segment", model_version="m",
+            channel=channel, decision="show", reason="ok", rung="segment", model_version="m",
             rules_version="r", latency_us=1, item_ids=items, rungs=["segment"] * len(items),
             rankers=["popularity"] * len(items),
             positions=list(range(1, len(items) + 1)), **more,
@@ -239,6 +239,13 @@ class TestWhatItShowed:
             ("tv", "vase", "seen", at(3), 1, 0.25, "d1", "home", "site"),
             ("tv", "lamp", "seen", at(3), 2, None, "d1", "home", "site"),
         ]
+
+    def test_a_block_of_a_mail_is_none_for_nobody_knows_who_opens_it(self, world):
+        world.show(1, "u:ann", ["vase"], channel="email", mailing="week")
+        world.show(2, "u:ann", ["vase"], channel="email")
+        assert people(world.read()) == OLD
+        world.show(3, "v:tv", ["lamp"], channel="app")
+        assert people(world.read())[2:] == [("tv", "lamp")]
 
     def test_whom_the_state_does_not_know_or_has_forgotten_stays_a_stranger(self, world):
         world.show(1, "v:tv", ["vase"])

@@ -1,1 +1,1 @@
-"""Mailings of a simulated shop whose tastes are known: `make bench-mailings`."""
+"""Mailings of a simulated shop whose tastes are known: `make bench-mail-policies`."""

@@ -21,19 +21,20 @@ from serving.mailing.deciding import decide_mails
 from serving.mailing.dressing import DressedMail, mail_of
 from serving.mailing.mailer import Mailer
 from serving.mailing.recipients import Given, Recipients, recipients_of
-from serving.mailing.sent import decisions_of, shown_of
+from serving.mailing.sent import decisions_of
 from serving.mailing.telling import names_for, told
 from serving.rendering import fragment, rendered
-from serving.state import Met
+from serving.state import Met, Shown
 
 STANDS_SECONDS = 3600.0
 _encode = msgspec.json.Encoder().encode
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What is kept of an answer: the mail, and which model and rules made it."""
+    """What is kept of an answer: the mail, its moment, and which model and rules made it."""
 
     mail: DressedMail
+    at_us: int
     model_version: str
     rules_version: str
     as_of: str
@@ -57,6 +58,7 @@ async def block(desk: Desk, request: BlockRequest) -> dict[str, Any]:
     name = f"u:{request.user_id}"
     before = await desk.state.said_before(name, key, STANDS_SECONDS)
     if before is not None and (said := _understood(before)) is not None:
+        await desk.state.keep(_shown(said))  # the first time the store may have failed in between
         return _answer(mailer, request, said, again=True)
     return await _fresh(desk, request, mailing, (recipients, key))
 
@@ -88,19 +90,30 @@ async def _fresh(
     blocks = told(mailer, mails, asked, names)  # so that its ids are no other answer's
     dressing = mailer.dressing_of(mailing.name, time.time_ns() // 1000)
     said = Said(
-        dressing.dressed(blocks, range(len(blocks))), desk.bundle.version, desk.rulebook.version,
-        desk.bundle.manifest["as_of"],
+        dressing.dressed(blocks, range(len(blocks))), mailing.at_us, desk.bundle.version,
+        desk.rulebook.version, desk.bundle.manifest["as_of"],
     )  # fmt: skip
     own = _encode(said)
     stands = await desk.state.once(name, key, own, STANDS_SECONDS)
     other = None if stands == own else _understood(stands)
     if other is None:
         met = [Met(salts=names.salts)] if names.salts else []
-        await desk.state.keep([*met, *shown_of(blocks, mailing.at_us)])
+        await desk.state.keep([*met, *_shown(said)])
         took = round((time.perf_counter() - began) * 1e6)
         for one in decisions_of(blocks, mailing, (desk.bundle.version, desk.rulebook.version)):
             desk.log.write(msgspec.structs.replace(one, latency_us=took))
     return _answer(mailer, request, other or said, again=other is not None)
+
+
+def _shown(said: Said) -> list[Shown]:
+    """What the reader was shown; to keep it twice does no harm."""
+    return [
+        Shown(
+            decision_id=one.decision_id, name=f"u:{said.mail.user_id}", placement=one.placement,
+            item_ids=[item.item_id for item in one.items], at_us=said.at_us, mail=True,
+        )
+        for one in said.mail.blocks if one.items
+    ]  # fmt: skip
 
 
 def _placements(desk: Desk, request: BlockRequest) -> tuple[str, ...]:

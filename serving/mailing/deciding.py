@@ -53,8 +53,9 @@ def decide_mails(mailer: Mailer, recipients: Recipients, placements: Sequence[st
         own = decide_several(mailer.desk.ladder, batch.people, batch.wanted)
         for whole, part in zip(feeds, own, strict=True):
             _write(whole, part, batch.rows)
-    for one in feeds:
-        _lower(one, found)
+    for place, one in zip(placements, feeds, strict=True):
+        if mailer.desk.bundle.config.placements[place].highest_rung == "one_to_one":
+            _lower(one, found)  # elsewhere nobody gets less than they could
     if options.min_new_items:
         _say_something_new(feeds, recipients, options.min_new_items)
     _hold_out(feeds, deals)

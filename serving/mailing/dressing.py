@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from features.mail_options import MailOptions
+from features.merge_tags import inert
 from features.types import Bool, Int32
 from serving.links import Link, LinkKey, address, parameters, signed, with_parameters
 from serving.mail_blocks import Block, BlockItem, Mail, lacks
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _READY = 200_000  # items, and slots of items, at most, that are kept ready
 _Slot = tuple[str, str, int]  # placement, item, position
+_TEXTS = "title", "brand", "category", "text", "currency"  # anybody may have written them
 _PROMOTED = "promoted"  # both the mark and the word of `serving.mail_words`
 
 
@@ -103,7 +105,8 @@ class Dressing:
             card = self._cards.get(item_id) or self._card(item_id)
             url = card.url and link(card, position)
             label = _PROMOTED if _PROMOTED in marked else ""
-            found.append(replace(card, position=position, url=url, reason=reason, label=label))
+            why = inert(reason)  # it names items
+            found.append(replace(card, position=position, url=url, reason=why, label=label))
         return found
 
     def dressed(self, blocks: Blocks, rows: range) -> DressedMail:
@@ -111,7 +114,7 @@ class Dressing:
         own = [self._dressed(blocks, row) for row in rows]
         decisions = {block.decision for block in own}
         return DressedMail(
-            blocks.user_ids[rows[0]], blocks.pseudonyms[rows[0]], blocks.languages[rows[0]],
+            blocks.user_ids[rows[0]], blocks.pseudonyms[rows[0]], inert(blocks.languages[rows[0]]),
             next((block.headline for block in own if block.items and block.headline), ""),
             whole(decisions), own,
         )  # fmt: skip
@@ -121,9 +124,13 @@ class Dressing:
 
         needs: as `serving.templating.Templates.required_by` says
         """
-        rows = zip(self.catalogue.texts(items), items.tolist(), strict=True)
-        cards = (self._cards.get(item_id) or self._made(item_id, index) for item_id, index in rows)
+        cards = self.cards(items)
         return np.array([lacks(card, needs) is not None for card in cards], dtype=np.bool_)
+
+    def cards(self, items: Int32) -> Iterator[BlockItem]:
+        """These items as all see them; at position 0, with their own addresses."""
+        for item_id, index in zip(self.catalogue.texts(items), items.tolist(), strict=True):
+            yield self._cards.get(item_id) or self._made(item_id, index)
 
     def _dressed(self, blocks: Blocks, row: int) -> DressedBlock:
         decision, decision_id = blocks.decisions[row], blocks.decision_ids[row]
@@ -147,8 +154,13 @@ class Dressing:
         return self._made(item_id, index)
 
     def _made(self, item_id: str, index: int) -> BlockItem:
-        """An item as all see it; at position 0, with its own address."""
+        """An item as all see it; at position 0, with its own address.
+
+        Its texts hold nothing that an e-mail service would fill in; its id is as it is.
+        """
         told = {**self.catalogue.details(index), **self.catalogue.more(index)}
+        for name in _TEXTS:
+            told[name] = inert(told[name])
         del told["kind"]
         for name in ("url", "image_url"):
             told[name] = address(told[name], self.mail.site)

@@ -58,13 +58,17 @@ class Mailer:
         picture and price for example; and neither it nor its category is sensitive: a mail lies
         open on a table.
         """
-        living = self.desk.living
-        hidden = np.append(living.catalogue.sensitive_categories, np.False_)  # of category -1
-        found = open_ & living.opened & ~living.catalogue.sensitive
-        found &= ~hidden[living.catalogue.category]
+        found = self.allowed(open_)
         place = self.desk.bundle.config.placements[placement]
         needs = self.templates.required_by(template_of(place))
         return np.asarray(found & (self._complete(needs, found) == _COMPLETE))
+
+    def allowed(self, open_: Bool) -> Bool:
+        """(n_items,) bool, the same whatever a template needs."""
+        living = self.desk.living
+        hidden = np.append(living.catalogue.sensitive_categories, np.False_)  # of category -1
+        found = open_ & living.opened & ~living.catalogue.sensitive
+        return np.asarray(found & ~hidden[living.catalogue.category])
 
     def changed(self, items: Int32) -> None:
         """These items are others than before: look at them anew."""

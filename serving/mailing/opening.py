@@ -17,6 +17,7 @@ from features.decided import salt
 from features.home import Home
 from features.mail_options import EMAIL
 from features.messages import in_order
+from features.types import from_us
 from serving.desk import Desk
 from serving.dry import Unlogged
 from serving.link_keys import LinkKeys
@@ -56,8 +57,14 @@ async def opened(shop: Shop, bundle: Bundle, at_us: int | None) -> AsyncIterator
     """A desk that decides and logs nothing by itself.
 
     at_us: the moment that is the present; None: by the shop's clock
-    Raises StateUnavailable: without the store nobody knows who said no.
+    Raises StateUnavailable: without the store nobody knows who said no. Raises ValueError for a
+    moment before the model's: it knows what came after.
     """
+    if at_us is not None and at_us < bundle.as_of_us:
+        raise ValueError(
+            f"--at {from_us(at_us):%Y-%m-%d %H:%M} is before the moment of model {bundle.version}, "
+            f"{bundle.manifest['as_of']}: it knows what came after; ask for a later one"
+        )
     state: State = state_of(shop.home, bundle.config, shop.file)
     try:
         living = await Living.of(of_today(bundle, shop.config), state)

@@ -67,6 +67,8 @@ def write(
                     sink(mail)
             done += len(table) // each
             progress("writing the mails", done / max(record.recipients, 1))
+    if templates is None and (out / PAGES).exists():
+        shutil.rmtree(out / PAGES)  # of an earlier time
     return tally.told(dressing.catalogue, config, time.perf_counter() - began)
 
 
