@@ -46,6 +46,7 @@ class Clicks:
     holder: Holder
     _keys: LinkKeys | None = None
     _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _silent: set[str] = field(default_factory=set)  # types of events that were told to be so
 
     def answer(self, token: str, *, counts: bool) -> Response:
         """Where a link leads; counts: somebody opens it, and does not only ask about it (HEAD)."""
@@ -90,9 +91,19 @@ class Clicks:
         if len(self._under_way) >= MOST_WAITING:
             telemetry.clicked("lost")
             return
-        task = asyncio.create_task(_kept(desk, link, event_type))
+        task = asyncio.create_task(self._count(desk, link, event_type))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
+
+    async def _count(self, desk: Desk, link: Link, event_type: str) -> None:
+        outcome = await _kept(desk, link, event_type)
+        telemetry.clicked(outcome)
+        if outcome == "without_signal" and event_type not in self._silent:
+            self._silent.add(event_type)
+            _log.warning(
+                "clicks in mails are kept as %r, for which the served model has no signal: they "
+                "teach nothing; see that it is one of `signals`, and train", event_type,
+            )  # fmt: skip
 
 
 def _target(desk: Desk, mail: MailOptions, link: Link) -> tuple[str, str]:
@@ -118,23 +129,27 @@ def _target(desk: Desk, mail: MailOptions, link: Link) -> tuple[str, str]:
     return outcome, utm(url, mail.utm, told)
 
 
-async def _kept(desk: Desk, link: Link, event_type: str) -> None:
-    """File the click as a page's event is filed; of somebody who was forgotten there is none."""
+async def _kept(desk: Desk, link: Link, event_type: str) -> str:
+    """File the click as a page's event is filed; of somebody who was forgotten there is none.
+
+    returns: what became of it, one of telemetry.CLICKS
+    """
     try:
         name = await desk.state.whose(link.recipient)
         if name is None:
-            telemetry.clicked("unknown")
-            return
+            return "unknown"
         click = EventIn(
             item_id=link.item_id, event_type=event_type, user_id=name[2:], channel="email",
             placement=link.placement, decision_id=link.decision_id, position=link.position,
             event_id=f"{link.decision_id}.{link.position}.click",
         )  # fmt: skip
         told = await telling.events(desk, EventsRequest(events=[click]))
-        telemetry.clicked("kept" if told["accepted"] else "again")
     except Exception as error:  # the reader is where they wanted to be; nobody else would see it
-        telemetry.clicked("lost")
         _log.warning("a click was not kept: %s", type(error).__name__)
+        return "lost"
+    if not told["accepted"]:
+        return "again"
+    return "without_signal" if told["without_signal"] else "kept"
 
 
 async def _open(request: Request) -> Response:

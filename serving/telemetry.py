@@ -37,7 +37,7 @@ MOST_CHILDREN = 2000  # combinations of labels of a metric; what comes beyond is
 REFUSALS = ("key", "scope", "origin", "person", "body", "rate", "slow", "json", "other")
 OUTCOMES = ("served", "refused")
 LINKS = ("item", "category", "site", "gone", "expired", "tampered", "malformed")
-CLICKS = ("kept", "again", "unknown", "lost")
+CLICKS = ("kept", "again", "without_signal", "unknown", "lost")
 DEGRADABLE = ("feed", "sort", "similar", "questions")  # endpoints that go on without the store
 _SEEN, _OF_VERSIONS = "feeds_worker_seen_timestamp_seconds", "feeds_model_"
 _REQUEST_BUCKETS = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5,
@@ -197,7 +197,7 @@ def link_opened(outcome: str) -> None:
 
 
 def clicked(outcome: str) -> None:
-    """A click in a mail was "kept", came "again", is of an "unknown" recipient, or "lost"."""
+    """A click in a mail was kept, or was not; one of CLICKS."""
     _board().clicks[outcome,].inc()
 
 

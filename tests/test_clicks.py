@@ -177,21 +177,33 @@ class TestWhatIsRefused:
 
 class TestAClick:
     def test_is_an_event_of_the_recipient_once(self, opened):
-        before = [counted("feeds_mail_clicks", one) for one in ("kept", "again")]
-        answers, found = opened(*[LINK] * 10, structs.replace(LINK, position=4), and_then=events)
+        outcomes = ("kept", "again", "without_signal")
+        before = [counted("feeds_mail_clicks", one) for one in outcomes]
+        answers, found = opened(*[LINK] * 10, structs.replace(LINK, position=4),
+                                mail={**SHOP, "click_event": "view"}, and_then=events)  # fmt: skip
         assert {one.status_code for one in answers} == {302}
         first, second = found
-        assert (first.item_id, first.event_type, first.user_id) == ("r1", "email_click", "ann")
+        assert (first.item_id, first.event_type, first.user_id) == ("r1", "view", "ann")
         assert (first.channel, first.placement) == ("email", "newsletter")
         assert (first.decision_id, first.position) == (LINK.decision_id, 3)
         assert first.occurred_us == END_US + 1  # where the clock stands still: after the model's
         assert second.position == 4
-        after = [counted("feeds_mail_clicks", one) for one in ("kept", "again")]
-        assert [b - a for a, b in zip(before, after, strict=True)] == [2, 9]
+        after = [counted("feeds_mail_clicks", one) for one in outcomes]
+        assert [b - a for a, b in zip(before, after, strict=True)] == [2, 9, 0]
 
-    def test_is_of_the_type_that_the_config_says(self, opened):
-        _, (one,) = opened(LINK, mail={**SHOP, "click_event": "view"}, and_then=events)
-        assert one.event_type == "view"
+    def test_of_a_type_that_teaches_nothing_is_kept_counted_apart_and_told_once(
+        self, opened, caplog
+    ):
+        """As when the config names a new type, and the model that is served knows of none."""
+        outcomes = ("kept", "again", "without_signal")
+        before = [counted("feeds_mail_clicks", one) for one in outcomes]
+        links = [structs.replace(LINK, position=n) for n in (1, 2, 2)]
+        _, found = opened(*links, and_then=events)
+        after = [counted("feeds_mail_clicks", one) for one in outcomes]
+        assert [one.event_type for one in found] == ["email_click"] * 2
+        assert [b - a for a, b in zip(before, after, strict=True)] == [0, 1, 2]
+        (told,) = [one.getMessage() for one in caplog.records if one.name == "feeds.clicks"]
+        assert "'email_click', for which the served model has no signal" in told
 
     def test_is_none_where_somebody_only_asks_what_is_there(self, opened):
         (answer,), kept = opened(LINK, methods=("HEAD",), and_then=events)

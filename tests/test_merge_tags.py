@@ -24,7 +24,7 @@ TAGS = [
     "#{email}", "$email$", "<%=email%>", "{!Contact.Email}", "{$email}",
 ]  # fmt: skip
 OPENERS = ["{{", "{%", "{#", "${", "#{", "*|", "%%", "[[", "<%", "<<", "##", "{!", "{$", "%EMAIL%",
-           "$name", "<#", "[#"]  # fmt: skip
+           "$name", "<#", "[#", "@{"]  # fmt: skip
 signs = st.text('{}[]<>$%*|#@! \nab"')  # those of tags, and what stands between them
 
 
