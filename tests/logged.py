@@ -30,8 +30,8 @@ Row = dict[str, Any]
 _ITEM, _TEXT = IdTable.of(["i"]), Texts.of([""])
 _CATALOGUE = Catalogue(
     _ITEM, _ITEM, np.zeros(1, np.int8), np.ones(1, np.bool_), np.ones(1, np.float32),
-    np.ones(1, np.float32), np.zeros(1, np.int64), *[_TEXT] * 7, np.zeros(1, np.bool_), np.ones(1, np.int32),
-    np.full(1, np.nan, np.float32),
+    np.ones(1, np.float32), np.zeros(1, np.int64), *[_TEXT] * 7, np.zeros(1, np.bool_),
+    np.ones(1, np.int32), np.full(1, np.nan, np.float32),
     np.full(1, -1, np.int32), _TEXT, np.full(1, -1, np.int32), _TEXT,
 )  # fmt: skip
 

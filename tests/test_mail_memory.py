@@ -1,4 +1,4 @@
-"""What is remembered of mails: however often somebody comes to the site, and whatever it is called."""
+"""What is remembered of mails, however often somebody comes to the site."""
 
 from __future__ import annotations
 

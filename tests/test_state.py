@@ -389,7 +389,6 @@ class TestMany:
             (6, "top", ["a", "b"]),
         ]  # fmt: skip
 
-
     def test_mails_are_remembered_beside_the_site_s_feeds_the_newest_200_of_both(self, told):
         """However often somebody comes to the site; a mail and a feed of one moment are two."""
 
