@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import os
 import re
 import shutil
 import signal
@@ -361,9 +362,11 @@ SEVERAL = [("workers", "wait", 1), ("workers", "wait", 3), *KILLS[2:]]  # proces
 def killed(words, module, name, times, chunk=CHUNK):
     """Run the command in a process of its own that ends by kill -9 at this point."""
     told = (module, name, times, chunk, *words)
+    cores = {"OMP_NUM_THREADS": "2"}  # a run that may use one core decides in one process
     ended = subprocess.run(
-        [sys.executable, "-c", DIES, *map(str, told)], capture_output=True, timeout=120, check=False
-    )
+        [sys.executable, "-c", DIES, *map(str, told)], env={**os.environ, **cores},
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
 
 
