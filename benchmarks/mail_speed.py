@@ -157,7 +157,7 @@ def _config(bundle: Bundle, rules: bool) -> Config:
                  "withhold": {"mails_per_week": 2, "just_bought_days": 1, "stale_after_days": 80,
                               "min_events": 6}},
         "messages": [{"text": "{first_name|Hello}, this is for you"}],
-        "rules": [{"placements": list(BLOCKS), "max_per": {"category": 2}}] if rules else [],
+        "rules": [{"placement": list(BLOCKS), "max_per": {"category": 2}}] if rules else [],
     }  # fmt: skip
     return Config.model_validate({**bundle.config.model_dump(exclude_unset=True), **told})
 
