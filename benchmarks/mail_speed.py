@@ -39,7 +39,7 @@ from serving.mailing import opening, run, writing
 from serving.mailing.mailer import Mailer
 from serving.mailing.parts import Record, parts
 from serving.mailing.recipients import recipients_of
-from serving.mailing.workers import Work, decide_together, worth_it
+from serving.mailing.workers import Work, decide_all
 from training.bundle import Bundle, open_bundle
 from training.contacts import Contacts
 
@@ -106,11 +106,7 @@ async def _mailed(
     )  # fmt: skip
     record.write(out)
     begun = time.perf_counter()
-    todo = run.undecided(record, listed, out)
-    if (processes := worth_it(len(todo))) > 1:
-        decide_together(Work(shop, shop.file.parent, record, out), todo, processes)
-    else:
-        await run.decide_parts(mailer, record, listed, out)
+    await decide_all(Work(shop, shop.file.parent, record, out), mailer, listed)
     decided = time.perf_counter()
     dressing = mailer.dressing_of(record.mailing, record.written_us)
     summary = writing.write(out, dressing, mailer.desk.bundle.config)

@@ -17,7 +17,7 @@ from serving.mailing.opening import Shop, mailer_of, opened
 from serving.mailing.parts import Record
 from serving.mailing.suiting import check_suiting
 from serving.mailing.summary import Summary
-from serving.mailing.workers import Work, decide_together, worth_it
+from serving.mailing.workers import Work, decide_all
 from serving.state import StateUnavailable
 from training.bundle import open_bundle
 
@@ -53,11 +53,7 @@ async def _mailed(shop: Shop, base: Path, wish: Wish, progress: Progress) -> Sum
         check_suiting(mailer, wish.placements)
         listed = wish.listed(desk)
         record = record_of(desk, shop.config, wish, listed, before)
-        todo = run.undecided(record, listed, wish.out)
-        if (processes := worth_it(len(todo))) > 1:
-            decide_together(Work(shop, base, record, wish.out), todo, processes, progress)
-        else:
-            await run.decide_parts(mailer, record, listed, wish.out, progress)
+        await decide_all(Work(shop, base, record, wish.out), mailer, listed, progress)
         if before is not None:
             await run.leave_out_the_forgotten(desk.state, wish.out)
         dressing = mailer.dressing_of(record.mailing, record.written_us)

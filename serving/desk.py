@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from features.config import RUNGS, Kind, Placement, Rung
+from features.config import RUNGS, Config, Placement, Rung
 from features.decided import own_salt
 from features.experiments import CHAMPION, Experiment, Treatment, arms_of, terms_of
 from features.lifecycle import STAGES
@@ -72,6 +72,7 @@ class Desk:
     no_mails: str = "this desk writes no mails"  # why, where there is no mailer
     equipped: int = -1  # the reading of the config that the mailer was made of
     random: np.random.Generator = field(default_factory=np.random.default_rng)
+    _minding: frozenset[str] = field(init=False, repr=False)
     _shelves: dict[str, tuple[int, Shelf]] = field(default_factory=dict)
     _terms: dict[str, Terms] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Desk:
         self.experiments = self._dealt()
         places = config.placements.items()
         self._terms = {name: _usual(self.bundle, place) for name, place in places}
+        self._minding = frozenset(name for name, place in places if _minds(config, place))
 
     def _dealt(self) -> list[Experiment]:
         """An experiment with a version that is not here is dealt to nobody."""
@@ -230,21 +232,7 @@ class Desk:
 
     def minds_what_was_shown(self, placement: str) -> bool:
         """Does a rule here, or a mail that may not repeat the site, ask what somebody was shown?"""
-        place = self.bundle.config.placements[placement]
-        return (
-            bool(place.not_repeated_for_days)
-            or self._minded_by_mails(place.kind)
-            or self.rulebook.asks_what_was_seen(placement)
-        )
-
-    def _minded_by_mails(self, kind: Kind | None) -> bool:
-        if self.bundle.config.mail.repeats_site:
-            return False
-        return any(
-            place.channel == EMAIL and bool(place.not_repeated_for_days)
-            and (kind is None or place.kind in (None, kind))
-            for place in self.bundle.config.placements.values()
-        )  # fmt: skip
+        return placement in self._minding or self.rulebook.asks_what_was_seen(placement)
 
     def card(self, item: int) -> dict[str, Any]:
         """The details of an item, kept ready."""
@@ -262,6 +250,19 @@ class Desk:
         rows = self.living.catalogue.find(item_ids)
         unknown = [one for one, row in zip(item_ids, rows.tolist(), strict=True) if row < 0]
         return rows[rows >= 0], unknown
+
+
+def _minds(config: Config, placement: Placement) -> bool:
+    """May this placement, or a mail that shows the same kind, not repeat what was shown here?"""
+    if placement.not_repeated_for_days:
+        return True
+    if config.mail.repeats_site:
+        return False
+    return any(
+        other.channel == EMAIL and bool(other.not_repeated_for_days)
+        and (placement.kind is None or other.kind in (None, placement.kind))
+        for other in config.placements.values()
+    )  # fmt: skip
 
 
 def _usual(bundle: Bundle, placement: Placement) -> Terms:

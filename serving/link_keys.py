@@ -51,8 +51,8 @@ class LinkKeys:
 
     @property
     def newest(self) -> LinkKey:
-        """What to sign with."""
-        return self._keys[0]
+        """What to sign with, also after a rotation."""
+        return self.valid()[0]
 
     def valid(self) -> Sequence[LinkKey]:
         """What to read with; looks whether the file is another, which costs microseconds.

@@ -119,7 +119,7 @@ class _Told:
         """Yes or no, and who said so."""
         recalled, said_by = self.asker.recalled, "the shop's default"
         if recalled.consent is not None:
-            alone = recalled.forgotten and not recalled.consent
+            alone = recalled.stays_forgotten
             said_by = "forgotten" if alone else "the person"
         elif self.asker.rows.size:
             said_by = "the shop's data"

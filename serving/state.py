@@ -187,6 +187,11 @@ class Recalled(msgspec.Struct, frozen=True):
         """Was any of the names ever forgotten?"""
         return self.forgotten_us is not None
 
+    @property
+    def stays_forgotten(self) -> bool:
+        """Forgotten, and has agreed to nothing since."""
+        return self.forgotten and not self.consent
+
 
 class State(Protocol):
     """A store that all workers share; every method is one round trip.

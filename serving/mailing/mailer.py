@@ -48,7 +48,7 @@ class Mailer:
         """What makes the items of a mailing ready whose links run from `written_us` on."""
         days = self.dressing.mail.link_days
         expires = int(written_us / 1e6 + days * DAY_SECONDS)
-        key = None if self.keys is None else self.keys.valid()[0]
+        key = None if self.keys is None else self.keys.newest
         return replace(self.dressing.of(mailing, expires), key=key)
 
     def suitable(self, placement: str, open_: Bool) -> Bool:

@@ -167,7 +167,7 @@ def _standing(
             often[row] = np.fmin(often[row], one.mails_per_week)
     last, ordered, events = _lately(desk, people, now_us)
     return Standing(
-        forgotten=np.array([one.forgotten and not one.consent for one in recalled], np.bool_),
+        forgotten=np.array([one.stays_forgotten for one in recalled], np.bool_),
         consent_email=consent.astype(np.bool_),
         other_channel=_elsewhere(desk, mail, rows, recalled),
         mails_per_week=often.astype(np.float32),

@@ -65,7 +65,7 @@ async def decide_parts(
 ) -> None:
     """Decide all parts that are not there yet, one after the other.
 
-    `workers.decide_together` does several at once.
+    `workers.decide_all` does many at once.
 
     Raises StateUnavailable: what was decided stays, and the same call goes on from there.
     """
@@ -103,7 +103,7 @@ async def leave_out_the_forgotten(state: State, out: Path) -> None:
                                                           strict=True) if items}  # fmt: skip
         known = await state.recall_all(list(mailed))
         gone = {user_id for user_id, one in zip(mailed, known, strict=True)
-                if one.forgotten and not one.consent}  # fmt: skip
+                if one.stays_forgotten}  # fmt: skip
         if gone:
             write_part(out, number, without(blocks, gone))
 

@@ -50,7 +50,7 @@ def names_for(desk: Desk, recipients: Recipients) -> Names:
         name, own = f"u:{user_id}", known.salt
         if own is None:
             own = own_salt()
-            if known.consent or not known.forgotten:  # the forgotten stay without, until they agree
+            if not known.stays_forgotten:  # who does stays without a salt: nobody can tell them
                 salts[name] = own
         found.append(pseudonym(desk.salt, name, own))
     return Names(found, salts)

@@ -22,7 +22,7 @@ from serving.mailing.blocks import Mailing
 from serving.mailing.mailer import Mailer
 from serving.mailing.opening import Shop, mailer_of, opened
 from serving.mailing.parts import Record, write_part
-from serving.mailing.run import Listed, decided_blocks
+from serving.mailing.run import Listed, decide_parts, decided_blocks, undecided
 from training.bundle import open_bundle
 from training.rankers.cores import usable
 
@@ -40,13 +40,23 @@ class Work:
     out: Path
 
 
-def worth_it(parts: int) -> int:
-    """How many processes should do so many parts; 1: this one."""
-    return min(usable(), parts) if parts >= FEW else 1
+async def decide_all(
+    work: Work, mailer: Mailer, listed: Listed, progress: Progress = silent
+) -> None:
+    """Decide all parts that are not there yet: here if they are few, else on all cores.
+
+    Raises as `run.decide_parts`, and BrokenProcessPool where a process was ended from outside.
+    """
+    todo = undecided(work.record, listed, work.out)
+    processes = min(usable(), len(todo)) if len(todo) >= FEW else 1
+    if processes > 1:
+        _decide_together(work, todo, processes, progress)
+    else:
+        await decide_parts(mailer, work.record, listed, work.out, progress)
 
 
-def decide_together(
-    work: Work, todo: Sequence[tuple[int, Listed]], processes: int, progress: Progress = silent
+def _decide_together(
+    work: Work, todo: Sequence[tuple[int, Listed]], processes: int, progress: Progress
 ) -> None:
     """Decide the parts of these numbers, in any order; what a process raises is raised here."""
     left, waiting, done = iter(todo), set[Future[None]](), 0
